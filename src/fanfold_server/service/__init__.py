@@ -1,0 +1,1 @@
+"""Decisions: the use cases, over ports. No SQL, no sockets, no processes, no web framework."""
