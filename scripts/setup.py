@@ -63,9 +63,10 @@ def check_interpreter():
     """Stop with advice when this Python cannot carry the server."""
     if sys.version_info < OLDEST:
         raise SetupError(
-            "Python {}.{} or newer is needed and {} is {}.{}.\nInstall one (Debian 12, Ubuntu "
-            "24.04 and newer: `apt install python3 python3-venv`; Fedora: `dnf install python3`;\nmacOS: "
-            "`brew install python`), or name one that you have: `make PYTHON=python3.12 setup`."
+            "Python {}.{} or newer is needed and {} is {}.{}.\n"
+            "Install one (Debian 12, Ubuntu 24.04 and newer: `apt install python3 python3-venv`; "
+            "Fedora: `dnf install python3`; macOS: `brew install python`)\n"
+            "or name one that you have: `make PYTHON=python3.12 setup`."
             "".format(*OLDEST, sys.executable, *sys.version_info[:2])
         )
     try:
