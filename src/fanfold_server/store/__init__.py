@@ -1,0 +1,1 @@
+"""What is remembered: accounts, sessions, scripts. The only room that knows SQL."""

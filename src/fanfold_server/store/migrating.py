@@ -1,0 +1,120 @@
+"""Bring a database up to date, once, whoever starts first.
+
+Called by `open_store`, in a thread: Alembic is synchronous. Two locks keep processes apart: a lock
+on a file beside a SQLite database (which is made, given its mode and its journal there), and one in
+the database itself (`BEGIN IMMEDIATE`, an advisory lock on PostgreSQL). All revisions run in one
+transaction, so that a start that is killed half-way leaves the old tables as they were.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import URL, Connection, create_engine, event, text
+from sqlalchemy.pool import NullPool
+
+LOCK_WAIT_S = 60
+"""How long a start waits for another process's migration."""
+
+_ADVISORY_KEY = 0x66616E66  # "fanf"
+
+
+class StoreUnusable(Exception):
+    """The database cannot be opened; the message says what to do."""
+
+
+def migrate(url: URL) -> None:
+    """Create the database if need be, and run the revisions that it lacks.
+
+    Args:
+        url: as for the asynchronous engine, `sqlite+aiosqlite:///…` or `postgresql+psycopg://…`.
+
+    Raises:
+        StoreUnusable: a newer fanfold made the database, or another process holds the lock for
+            longer than `LOCK_WAIT_S`.
+    """
+    if url.get_backend_name() != "sqlite":
+        _upgrade(url)
+        return
+    path = Path(url.database or "")
+    with _lock_file(path.with_name(f"{path.name}.lock")):
+        # SQLite gives its side files the mode of the database.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        _upgrade(url.set(drivername="sqlite"))
+
+
+def _upgrade(url: URL) -> None:
+    config = Config()
+    config.set_main_option("script_location", "fanfold_server.store:migrations")
+    engine = create_engine(url, poolclass=NullPool)
+    if url.get_backend_name() == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_immediate)
+    try:
+        with engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(
+                    text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_KEY}
+                )
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            _check_references(connection)
+    except CommandError as exc:
+        raise StoreUnusable(
+            f"the database was made by another version of fanfold than this one ({exc})"
+        ) from exc
+    finally:
+        engine.dispose()
+
+
+def _prepare_sqlite(dbapi_connection: object, _record: object) -> None:
+    connection: Any = dbapi_connection
+    connection.isolation_level = (
+        None  # the driver begins nothing by itself: `_begin_immediate` does
+    )
+    for pragma in (
+        f"busy_timeout = {LOCK_WAIT_S * 1000}",
+        "journal_mode = WAL",
+        # A table made anew in a batch is dropped under its old name, which would delete what
+        # refers to it. Checked at the end instead.
+        "foreign_keys = OFF",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_immediate(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _check_references(connection: Connection) -> None:
+    if connection.dialect.name == "sqlite":
+        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
+        if broken:
+            raise StoreUnusable(f"the migration left {len(broken)} rows that refer to nothing")
+
+
+@contextmanager
+def _lock_file(path: Path) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        give_up = time.monotonic() + LOCK_WAIT_S
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > give_up:
+                    raise StoreUnusable(f"another process holds {path}") from None
+                time.sleep(0.05)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,112 @@
+"""The store over SQL: one code path for SQLite and PostgreSQL.
+
+Opened by `compose`. Connections, transactions and pragmas live here; the statements, in
+`sql_accounts.py` and `sql_scripts.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, event
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from fanfold_server.store.migrating import StoreUnusable, migrate
+from fanfold_server.store.sql_accounts import SqlAccounts, SqlSessions
+from fanfold_server.store.sql_scripts import SqlScripts
+
+__all__ = ["Database", "Store", "StoreUnusable", "open_store", "sqlite_url"]
+
+BUSY_TIMEOUT_MS = 10_000
+"""How long a write waits for another process's."""
+
+_WRITE = "fanfold_write"
+
+
+class Database:
+    """Hands out transactions."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        # SQLite has one writer at a time. Waiting here is fair and costs nothing, while waiting
+        # in the driver holds a connection and a thread each.
+        self._turn = asyncio.Lock() if engine.dialect.name == "sqlite" else None
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """Lend a connection in a transaction that only reads: it never waits for a writer."""
+        async with self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """Lend a connection in a transaction that is committed at the end, undone at an error."""
+        async with AsyncExitStack() as stack:
+            if self._turn is not None:
+                await stack.enter_async_context(self._turn)
+            connection = await stack.enter_async_context(self._engine.connect())
+            await connection.execution_options(**{_WRITE: True})
+            await stack.enter_async_context(connection.begin())
+            yield connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    """The ports, all over one database."""
+
+    accounts: SqlAccounts
+    sessions: SqlSessions
+    scripts: SqlScripts
+
+
+def sqlite_url(path: Path) -> URL:
+    """Name a SQLite database by its file."""
+    return URL.create("sqlite+aiosqlite", database=str(path))
+
+
+@asynccontextmanager
+async def open_store(url: URL) -> AsyncIterator[Store]:
+    """Open the database, bring its tables up to date, close it at the end.
+
+    Raises:
+        StoreUnusable: see `migrate`.
+    """
+    await asyncio.to_thread(migrate, url)
+    engine = create_async_engine(url)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+        event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    try:
+        database = Database(engine)
+        yield Store(
+            accounts=SqlAccounts(database),
+            sessions=SqlSessions(database),
+            scripts=SqlScripts(database),
+        )
+    finally:
+        await engine.dispose()
+
+
+def _prepare_sqlite(dbapi_connection: Any, _record: object) -> None:
+    dbapi_connection.isolation_level = None  # the driver begins nothing by itself
+    cursor = dbapi_connection.cursor()
+    for pragma in (
+        f"busy_timeout = {BUSY_TIMEOUT_MS}",
+        "foreign_keys = ON",
+        # With the write-ahead log this loses nothing but to a failure of the machine's power.
+        "synchronous = NORMAL",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that reads first and writes later fails when another has written in between;
+    # one that says at once that it will write, waits.
+    write = connection.get_execution_options().get(_WRITE, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
