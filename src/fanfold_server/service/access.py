@@ -1,10 +1,55 @@
-"""Accounts, passwords and tokens: who may come in."""
+"""Accounts, logins and tokens: who may come in.
+
+Tokens are opaque: 32 random bytes, of which the store keeps a SHA-256 only. All tokens that descend
+from one login form a session, which ends at most `session_lifetime_s` after the login, when it is
+revoked, when the password changes, or when the account is disabled.
+
+Called by http on every request, and by the operator's commands.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import re
+import secrets
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
-from fanfold_server.model.actor import Account, Actor, Role
+from fanfold_server.model.actor import (
+    EVERYONE,
+    GLOBAL_OWNER,
+    Account,
+    Actor,
+    Role,
+    account_name,
+)
+from fanfold_server.model.errors import (
+    InvalidField,
+    TokenExpired,
+    TooManyAttempts,
+    Unauthenticated,
+    UnknownUser,
+    UserExists,
+    WrongCredentials,
+)
+from fanfold_server.service.passwords import Passwords
+from fanfold_server.store.port import AccountStore, Credentials, Failures, SessionStore
+
+CACHE_LIFETIME_S = 5.0
+"""How long a verified token is taken for good without asking the store again."""
+
+CACHE_SIZE = 10_000
+"""How many verified tokens are remembered; at more, all are forgotten and asked for again."""
+
+MIN_PASSWORD = 8
+MAX_PASSWORD = 1024
+RESERVED_NAMES = frozenset({GLOBAL_OWNER, EVERYONE})
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_$#]{0,127}", re.ASCII)
+_FORGET_AFTER = timedelta(days=1)
+_UNKNOWN = "The token is not valid: it was never issued here, or has been revoked."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,38 +60,295 @@ class Token:
     expires_in_s: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginLimits:
+    """How failed logins slow down further ones.
+
+    After `…_free` failures the next login must wait 1 s, then 2 s, 4 s … up to `max_delay_s` after
+    the last failure. After a quiet spell of `quiet_s` the count starts anew. An address is given
+    more than a user, since many people may share it.
+    """
+
+    user_free: int = 5
+    address_free: int = 20
+    max_delay_s: int = 60
+    quiet_s: int = 3600
+
+
+def utc_now() -> datetime:
+    """Give the time of day."""
+    return datetime.now(UTC)
+
+
 class Access:
-    """Issues and checks tokens. `now` is always `time.monotonic()`."""
+    """Knows accounts, issues and checks tokens.
 
-    async def has_accounts(self) -> bool:
-        raise NotImplementedError
+    Args:
+        accounts: where accounts are kept.
+        sessions: where sessions are kept.
+        passwords: what checks passwords.
+        token_lifetime_s: how long a token lives, > 0.
+        session_lifetime_s: how long after a login its token may be renewed, ≥ `token_lifetime_s`.
+        limits: how failed logins are slowed down.
+        now: gives the time of day.
+        monotonic: gives seconds for the cache; what callers of `known` pass as `now`.
+    """
 
-    async def issue(self, username: str, password: str, *, address: str) -> Token:
-        raise NotImplementedError
+    def __init__(
+        self,
+        accounts: AccountStore,
+        sessions: SessionStore,
+        passwords: Passwords,
+        *,
+        token_lifetime_s: int = 3600,
+        session_lifetime_s: int = 8 * 3600,
+        limits: LoginLimits | None = None,
+        now: Callable[[], datetime] = utc_now,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._accounts = accounts
+        self._sessions = sessions
+        self._passwords = passwords
+        self._token_lifetime = timedelta(seconds=token_lifetime_s)
+        self._session_lifetime = timedelta(seconds=session_lifetime_s)
+        self._limits = limits or LoginLimits()
+        self._now = now
+        self._monotonic = monotonic
+        self._has_accounts = False
+        self._cache: dict[bytes, tuple[Actor, float]] = {}
+        self._generation = 0
 
-    async def refresh(self, token: str) -> Token:
-        raise NotImplementedError
-
-    async def revoke(self, token: str) -> None:
-        raise NotImplementedError
+    # -------------------------------------------------------------------------------- tokens
 
     def known(self, token: bytes, now: float) -> Actor | None:
-        raise NotImplementedError
+        """Look a token up among those verified a moment ago. No I/O: for the hot path.
+
+        Args:
+            token: as sent after "Bearer ".
+            now: `time.monotonic()`.
+
+        Returns:
+            None if the token has to be put to `authenticate`.
+        """
+        entry = self._cache.get(token)
+        return entry[0] if entry is not None and now < entry[1] else None
 
     async def authenticate(self, token: bytes) -> Actor:
-        raise NotImplementedError
+        """Verify a token against the store, and remember it for `CACHE_LIFETIME_S`.
+
+        Raises:
+            TokenExpired: it was good and has ended.
+            Unauthenticated: it was never issued, or is revoked, or its account is disabled.
+        """
+        generation, asked = self._generation, self._monotonic()
+        record = await self._sessions.token(_digest(token))
+        if record is None or record.revoked:
+            raise Unauthenticated(_UNKNOWN)
+        life_s = (record.expires - self._now()).total_seconds()
+        if life_s <= 0:
+            raise TokenExpired
+        if generation == self._generation:  # else a change in between may be about this token
+            if len(self._cache) >= CACHE_SIZE:
+                self._cache.clear()
+            self._cache[token] = (record.actor, asked + min(life_s, CACHE_LIFETIME_S))
+        return record.actor
+
+    async def issue(self, username: str, password: str, *, address: str) -> Token:
+        """Log in.
+
+        Args:
+            username: in any case.
+            password: as it is.
+            address: where the request comes from.
+
+        Raises:
+            WrongCredentials: no such account, wrong password, or the account is disabled; which of
+                these is not told, and takes the same time.
+            TooManyAttempts: too many logins failed; `details` has `retry_after_s`.
+            Overloaded: too many logins are being checked.
+        """
+        name = account_name(username) if _NAME.fullmatch(username) else None
+        # Names that nobody can have share one count: the store must not grow by what is sent.
+        user_key, address_key = f"user:{name or '?'}", f"address:{address[:100]}"
+        await self._refuse_throttled(user_key, address_key)
+        login = None if name is None else await self._accounts.credentials(name)
+        right = await self._passwords.verify(
+            None if login is None else login.password_hash, password
+        )
+        # Looked at again: guesses sent at once were all let in by the first look.
+        await self._refuse_throttled(user_key, address_key)
+        if login is None or login.disabled or not right:
+            now = self._now()
+            quiet = now - timedelta(seconds=self._limits.quiet_s)
+            await self._sessions.count_failure((user_key, address_key), now, quiet=quiet)
+            raise WrongCredentials
+        token = await self._open_session(login)
+        await self._sessions.clear_failures(user_key)
+        return token
+
+    async def refresh(self, token: str) -> Token:
+        """Give a new token of the same session; the old one stays good until its own end.
+
+        Raises:
+            TokenExpired: the token, or the time for which its login may be renewed, has ended.
+            Unauthenticated: the token was never issued, or is revoked.
+        """
+        record = await self._sessions.token(_digest(_raw(token)))
+        if record is None or record.revoked:
+            raise Unauthenticated(_UNKNOWN)
+        now = self._now()
+        expires = min(now + self._token_lifetime, record.session_expires)
+        if record.expires <= now:
+            raise TokenExpired
+        if expires - now < timedelta(seconds=1):
+            raise TokenExpired("The login is too long ago to be renewed: log in again.")
+        fresh = _fresh_token()
+        if not await self._sessions.add_token(record.session, _digest(_raw(fresh)), expires):
+            raise Unauthenticated(_UNKNOWN)
+        return Token(text=fresh, expires_in_s=int((expires - now).total_seconds()))
+
+    async def revoke(self, token: str) -> None:
+        """End the session to which the token belongs, with all its tokens; unknown: nothing."""
+        try:
+            await self._sessions.end_session(_digest(_raw(token)))
+        finally:
+            self._forget_verified()
+
+    # ------------------------------------------------------------------------------ accounts
+
+    async def has_accounts(self) -> bool:
+        """Tell whether there is any account; asks the store only until there is."""
+        if not self._has_accounts:
+            self._has_accounts = await self._accounts.has_accounts()
+        return self._has_accounts
 
     async def add_user(self, name: str, password: str, role: Role) -> None:
-        raise NotImplementedError
+        """Add an account.
+
+        Args:
+            name: a letter, then up to 127 letters, digits, `_`, `$` and `#`; kept in upper case.
+            password: from `MIN_PASSWORD` to `MAX_PASSWORD` characters.
+            role: what it may do.
+
+        Raises:
+            InvalidField: the name or the password is not like that, or the name is reserved.
+            UserExists: the name is taken.
+        """
+        if not _NAME.fullmatch(name):
+            raise InvalidField(
+                f'"{name}" cannot be a user name: it must begin with a letter and hold at most 128 '
+                'letters (a-z), digits, "_", "$" and "#".',
+                field="name",
+            )
+        stored = account_name(name)
+        if stored in RESERVED_NAMES:
+            raise InvalidField(f'The user name "{stored}" is reserved.', field="name")
+        _check_password(password)
+        if await self._accounts.credentials(stored) is not None:
+            raise UserExists(f'There is a user "{stored}" already.')
+        await self._accounts.add(stored, await self._passwords.hash(password), role, self._now())
 
     async def list_users(self) -> list[Account]:
-        raise NotImplementedError
+        """List all accounts by name."""
+        return await self._accounts.accounts()
 
     async def set_password(self, name: str, password: str) -> None:
-        raise NotImplementedError
+        """Give an account another password; ends its sessions.
+
+        Raises:
+            InvalidField: the password is too short or too long.
+            UnknownUser: there is no such account.
+        """
+        _check_password(password)
+        password_hash = await self._passwords.hash(password)
+        await self._change(
+            name, await self._accounts.replace_password(account_name(name), password_hash)
+        )
 
     async def disable(self, name: str) -> None:
-        raise NotImplementedError
+        """Keep an account from logging in; ends its sessions.
+
+        Raises:
+            UnknownUser: there is no such account.
+        """
+        await self._change(
+            name, await self._accounts.set_disabled(account_name(name), disabled=True)
+        )
 
     async def enable(self, name: str) -> None:
-        raise NotImplementedError
+        """Let a disabled account log in again.
+
+        Raises:
+            UnknownUser: there is no such account.
+        """
+        await self._change(
+            name, await self._accounts.set_disabled(account_name(name), disabled=False)
+        )
+
+    # -------------------------------------------------------------------------------- inside
+
+    async def _change(self, name: str, changed: bool) -> None:
+        self._forget_verified()
+        if not changed:
+            raise UnknownUser(f'There is no user "{account_name(name)}".')
+
+    def _forget_verified(self) -> None:
+        self._generation += 1
+        self._cache.clear()
+
+    async def _open_session(self, login: Credentials) -> Token:
+        now = self._now()
+        ends = now + self._session_lifetime
+        expires = min(now + self._token_lifetime, ends)
+        text = _fresh_token()
+        opened = await self._sessions.open_session(
+            login, _digest(_raw(text)), started=now, ends=ends, token_expires=expires
+        )
+        if not opened:  # disabled, or given another password, while we checked
+            raise WrongCredentials
+        await self._sessions.forget_before(now - _FORGET_AFTER)
+        return Token(text=text, expires_in_s=int((expires - now).total_seconds()))
+
+    async def _refuse_throttled(self, user_key: str, address_key: str) -> None:
+        failures = await self._sessions.failures((user_key, address_key))
+        limits = self._limits
+        wait_s = max(
+            self._wait_s(failures.get(user_key), limits.user_free),
+            self._wait_s(failures.get(address_key), limits.address_free),
+        )
+        if wait_s > 0:
+            whole_s = int(wait_s) + 1
+            raise TooManyAttempts(
+                f"Too many failed logins: try again in {whole_s} s.", retry_after_s=whole_s
+            )
+
+    def _wait_s(self, failures: Failures | None, free: int) -> float:
+        """Tell for how long no login may be tried, in seconds; ≤ 0: it may be tried now."""
+        if failures is None or failures.count <= free:
+            return 0.0
+        since_s = (self._now() - failures.last).total_seconds()
+        if since_s >= self._limits.quiet_s:
+            return 0.0
+        doublings = min(failures.count - free - 1, 32)
+        return min(2.0**doublings, self._limits.max_delay_s) - since_s
+
+
+def _fresh_token() -> str:
+    return secrets.token_urlsafe(32)
+
+
+def _raw(token: str) -> bytes:
+    return token.encode("utf-8", "surrogatepass")
+
+
+def _digest(token: bytes) -> bytes:
+    return hashlib.sha256(token).digest()
+
+
+def _check_password(password: str) -> None:
+    if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
+        raise InvalidField(
+            f"A password has from {MIN_PASSWORD} to {MAX_PASSWORD} characters; "
+            f"this one has {len(password)}.",
+            field="password",
+        )
