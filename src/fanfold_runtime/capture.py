@@ -1,0 +1,56 @@
+"""What a call writes to descriptors 1 and 2, from Python, from C or from a child process.
+
+Both descriptors are one file in memory that the server made and can read as well; the worker reads
+and empties it after each call. Appending makes emptying safe while others still write.
+"""
+
+import io
+import os
+import sys
+
+_MARK = "\n… [%d bytes more were written and not kept]\n"
+
+
+class Output:
+    """The captured output of the call in hand.
+
+    Args:
+        file: descriptor of the file, open for reading and appending.
+    """
+
+    def __init__(self, file):
+        self._file = file
+        self._out = self._err = None
+        self.restore()
+
+    def restore(self):
+        """Put descriptors 1 and 2 and sys.stdout and sys.stderr (back) in place."""
+        os.dup2(self._file, 1)
+        os.dup2(self._file, 2)
+        if self._out is None or self._out.closed:
+            self._out = _writer(1)
+        if self._err is None or self._err.closed:
+            self._err = _writer(2)
+        sys.stdout = sys.__stdout__ = self._out
+        sys.stderr = sys.__stderr__ = self._err
+
+    def take(self, max_bytes):
+        """Return what was written since the last time, as text, and forget it.
+
+        At most `max_bytes` are kept, from the beginning; a mark says how many were not.
+        """
+        size = os.fstat(self._file).st_size
+        if not size:
+            return ""
+        text = os.pread(self._file, min(size, max_bytes), 0).decode("utf-8", "replace")
+        os.ftruncate(self._file, 0)
+        if size > max_bytes:
+            text += _MARK % (size - max_bytes)
+        return text
+
+
+def _writer(descriptor):
+    raw = io.FileIO(descriptor, "w", closefd=False)
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw, 1), "utf-8", "backslashreplace", "\n", write_through=True
+    )

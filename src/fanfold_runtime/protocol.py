@@ -1,0 +1,114 @@
+"""The frames between the server and a worker, and the messages between the server and a zygote.
+
+A *zygote* is the process that the server starts: it preloads libraries and forks workers. A
+*worker* runs calls. Each has a private stream socket to the server; descriptors 1 and 2 belong to
+the user's code.
+
+**Worker frames** are `u32 length | u8 kind | payload`, little-endian; `length` counts the kind and
+the payload. A worker reads SOURCE, RUN, LEASE, END and writes HELLO, VALUES, OUTCOME, DONE, RETIRE.
+
+    server → worker
+    SOURCE   32s digest | u16 entry length | entry | u16 name length | name | source (UTF-8)
+             Remember a source text. The server sends it before the first RUN that names the digest.
+    RUN      RUN_HEADER | parameters (JSON object, UTF-8)
+             Begin a run in a fresh namespace; the next leases belong to it.
+    LEASE    LEASE_HEADER
+             Run calls start … start+count-1. After `budget_us` (0: no limit) end early: finish the
+             call in hand, send what is done; the server leases the rest again. With CAREFUL each
+             call is reported by itself, so that a call that kills the worker is known by name.
+    END      u32 run
+             The run is over: put everything back, or RETIRE.
+
+    worker → server
+    HELLO    JSON object: pid, python, packages
+    VALUES   VALUES_HEADER | a JSON array of `count` values
+             Calls that returned and left nothing else. With FINAL it also ends the lease.
+    OUTCOME  OUTCOME_HEADER | header (JSON object) | value | log | images, in this order
+             One call that failed, drew, or wrote; lengths are in the header (see `loop.py`).
+    DONE     DONE_HEADER
+             Ends a lease whose last frame was an OUTCOME.
+    RETIRE   JSON object: reason
+             The worker is not fit for another run and ends. Leases that it holds were not begun.
+
+**Zygote messages** are one JSON object a line. A `fork` comes with two descriptors (SCM_RIGHTS):
+the worker's socket and the file that takes its descriptors 1 and 2.
+
+    server → zygote   {"op":"fork","id":n}  {"op":"kill","id":n}
+    zygote → server   {"op":"ready",…}  {"op":"forked","id":n,"pid":p}
+                      {"op":"exited","id":n,"status":s,"strays":k}
+
+No pickle anywhere: each side treats the other's bytes as data.
+"""
+
+import struct
+
+VERSION = 1
+
+MAX_PROGRAMS = 64
+"""Source texts that a worker remembers; both sides count alike and forget the oldest first."""
+
+LENGTH = struct.Struct("<I")
+
+SOURCE = 1
+RUN = 2
+LEASE = 3
+END = 4
+
+HELLO = 65
+VALUES = 66
+OUTCOME = 67
+DONE = 68
+RETIRE = 69
+
+SOURCE_HEADER = struct.Struct("<32sH")
+"""digest, length of the entry function's name."""
+
+RUN_HEADER = struct.Struct("<I32sQHIQI")
+"""run, digest, seed, flags, max_len (0: none), max_value_bytes, max_log_bytes."""
+
+LEASE_HEADER = struct.Struct("<IQQIB")
+"""run, start, count, budget_us, careful."""
+
+END_HEADER = struct.Struct("<I")
+
+VALUES_HEADER = struct.Struct("<IQQIB")
+"""run, start, count, spent_us, final."""
+
+OUTCOME_HEADER = struct.Struct("<IQI")
+"""run, index, length of the JSON header."""
+
+DONE_HEADER = struct.Struct("<IQQI")
+"""run, start, count of calls that ended (values and outcomes together), spent_us."""
+
+# RUN flags
+INDEXED = 1
+"""The index is the first positional argument."""
+GRAPHICS = 2
+"""Capture figures; every call is reported as an OUTCOME."""
+KEEP_POINT_ZERO = 4
+"""Write 6.0 as `6.0`; without it as `6`, as the compatible service's outer JSON does."""
+ROUND_FRAMES = 8
+"""Round the floats of DataFrames to 10 decimals, as the compatible service does."""
+KEEP_LOGS = 16
+"""Report what a call printed even if it succeeded."""
+REFUSE_OUTPUT = 32
+"""A call that printed fails with PRINTED."""
+
+# OUTCOME header: failure kinds (the same numbers as the server's FailureKind)
+TOO_LONG = 1024
+PRINTED = 1026
+RAISED = 3001
+LOAD = 3002
+NOT_JSON = 3003
+TOO_LARGE = 3004
+OUT_OF_MEMORY = 3006
+NO_FIGURES = 3009
+NO_GENERATOR = 3010
+
+
+def frame(kind, *parts):
+    """Return one frame as a list of buffers, header first, ready for `sendmsg`."""
+    n = 1
+    for part in parts:
+        n += len(part)
+    return [LENGTH.pack(n) + bytes((kind,)), *parts]

@@ -1,0 +1,269 @@
+"""A zygote: preloads libraries by import only, then forks workers on the server's word.
+
+One thread, no event loop, nothing of a user's is executed here. It is its workers' parent and
+collects them; it is also where the orphans of a dead worker land (each worker collects its own
+while it lives), so whatever is a child of ours and not a worker is a stray, and is killed.
+"""
+
+import gc
+import importlib
+import json
+import os
+import platform
+import resource
+import select
+import shutil
+import signal
+import socket
+import sys
+import time
+import traceback
+
+from fanfold_runtime import loop, protocol
+
+SWEEP_LIMIT_S = 2.0
+"""How long strays are hunted after a worker's end."""
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
+
+
+def _prctl(*args):
+    """Call prctl(2); return whether it worked."""
+    try:
+        import ctypes
+
+        return ctypes.CDLL(None).prctl(*args, *([0] * (5 - len(args)))) == 0
+    except (ImportError, OSError, AttributeError):
+        return False
+
+
+def _limit(limits):
+    """Set resource limits, given by name as in the `resource` module, e.g. {"NOFILE": 1024}."""
+    for name, value in limits.items():
+        number = getattr(resource, "RLIMIT_" + name, None)
+        if number is None:
+            continue
+        hard = resource.getrlimit(number)[1]
+        if hard != resource.RLIM_INFINITY:
+            value = min(value, hard)
+        resource.setrlimit(number, (value, value))
+
+
+class Zygote:
+    """The state of the zygote's loop.
+
+    Args:
+        control: stream socket to the server.
+        config: {"preload": [module names], "limits": {...}, "home": directory}.
+    """
+
+    def __init__(self, control, config):
+        self._control = control
+        self._config = config
+        self._home = config["home"]
+        self._workers = {}  # pid → id
+        self._pids = {}  # id → pid
+        self._buffer = b""
+        self._fds = []
+        self._hello = {}
+        self._wake_r, self._wake_w = socket.socketpair()
+
+    def run(self):
+        """Confine, preload, serve. Returns in a forked child's `loop.main` never: it exits."""
+        confined = {
+            "no_new_privs": _prctl(_PR_SET_NO_NEW_PRIVS, 1),
+            "dies_with_server": _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),
+            "reaps_orphans": _prctl(_PR_SET_CHILD_SUBREAPER, 1),
+        }
+        os.umask(0o077)
+        _limit(self._config["limits"])
+        failures = self._preload()
+        self._hello = {
+            "python": platform.python_version(),
+            "packages": {
+                n: _version(n) for n in ("numpy", "pandas", "matplotlib", "orjson") if _version(n)
+            },
+        }
+        gc.collect()
+        gc.freeze()
+        self._wake_w.setblocking(False)
+        self._wake_r.setblocking(False)
+        signal.set_wakeup_fd(self._wake_w.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        threads = len(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") else 1
+        self._say(
+            op="ready", confined=confined, preload_failures=failures, threads=threads, **self._hello
+        )
+        while True:
+            readable, _, _ = select.select([self._control, self._wake_r], [], [])
+            if self._wake_r in readable:
+                self._wake_r.recv(4096)
+                self._reap()
+            if self._control in readable and not self._listen():
+                break
+        for pid in list(self._workers):
+            _kill_group(pid)
+        self._sweep()
+
+    def _preload(self):
+        failures = {}
+        for name in (*self._config["preload"], "orjson"):
+            try:
+                importlib.import_module(name)
+            except ModuleNotFoundError:
+                continue  # the environment need not have it
+            except Exception:
+                failures[name] = traceback.format_exc(limit=-3)
+        return failures
+
+    # ------------------------------------------------------------------ messages
+
+    def _say(self, **message):
+        self._control.sendall(json.dumps(message).encode() + b"\n")
+
+    def _listen(self):
+        """Read and carry out messages; return False when the server has gone."""
+        data, fds, _, _ = socket.recv_fds(self._control, 65536, 64)
+        if not data:
+            return False
+        self._fds.extend(fds)
+        self._buffer += data
+        *lines, self._buffer = self._buffer.split(b"\n")
+        for line in lines:
+            message = json.loads(line)
+            if message["op"] == "fork":
+                self._fork(message["id"], self._fds.pop(0), self._fds.pop(0))
+            elif message["op"] == "kill" and message["id"] in self._pids:
+                _kill_group(self._pids[message["id"]])
+        return True
+
+    # ------------------------------------------------------------------ workers
+
+    def _fork(self, number, channel, log_file):
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                self._become_worker(number, channel, log_file)
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        os.close(channel)
+        os.close(log_file)
+        self._workers[pid] = number
+        self._pids[number] = pid
+        self._say(op="forked", id=number, pid=pid)
+
+    def _become_worker(self, number, channel, log_file):
+        zygote = os.getppid()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.setsid()
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        if os.getppid() != zygote:
+            return  # the zygote died in between
+        self._control.close()
+        self._wake_r.close()
+        self._wake_w.close()
+        for fd in self._fds:
+            os.close(fd)
+        home = self._place(number)
+        os.mkdir(home, 0o700)
+        os.chdir(home)
+        os.environ["HOME"] = os.environ["TMPDIR"] = home
+        sock = socket.socket(fileno=channel)
+        sock.setblocking(True)
+        loop.main(sock, log_file, self._hello)
+
+    def _place(self, number):
+        return os.path.join(self._home, "w%d" % number)
+
+    def _reap(self):
+        """Collect workers that ended, and kill what they left behind."""
+        ended = []
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if pid == 0:
+                break
+            number = self._workers.pop(pid, None)
+            if number is not None:
+                del self._pids[number]
+                _kill_group(pid, collected=True)  # the group lives on while any member does
+                ended.append((number, status))
+        if ended:
+            strays = self._sweep()
+            for number, status in ended:
+                shutil.rmtree(self._place(number), ignore_errors=True)
+                self._say(op="exited", id=number, status=status, strays=strays)
+
+    def _sweep(self):
+        """Kill every child that is not a worker, and theirs, until none is left; return how many."""
+        killed = 0
+        deadline = time.monotonic() + SWEEP_LIMIT_S
+        while time.monotonic() < deadline:
+            strays = [pid for pid in _children() if pid not in self._workers]
+            if not strays:
+                break
+            for pid in strays:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                    killed += 1
+                except ProcessLookupError:
+                    pass
+            for pid in strays:
+                try:
+                    os.waitpid(pid, 0)
+                except ChildProcessError:
+                    pass
+        return killed
+
+
+def _children():
+    """Return the process ids of our children."""
+    me = os.getpid()
+    try:
+        with open("/proc/%d/task/%d/children" % (me, me)) as f:
+            return [int(word) for word in f.read().split()]
+    except OSError:
+        pass
+    found = []
+    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
+        if name.isdigit():
+            try:
+                with open("/proc/%s/stat" % name) as f:
+                    if int(f.read().rpartition(")")[2].split()[1]) == me:
+                        found.append(int(name))
+            except OSError:
+                continue
+    return found
+
+
+def _kill_group(pid, collected=False):
+    """Kill a worker's process group, and the worker itself unless it has been collected."""
+    for kill in (os.killpg,) if collected else (os.killpg, os.kill):
+        try:
+            kill(pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            continue
+
+
+def _version(name):
+    return getattr(sys.modules.get(name), "__version__", None)
+
+
+def main():
+    """Start a zygote: argv[1] is {"control": descriptor, "preload": …, "limits": …, "home": …}."""
+    config = json.loads(sys.argv[1])
+    sys.argv = [""]
+    control = socket.socket(fileno=config["control"])
+    Zygote(control, config).run()

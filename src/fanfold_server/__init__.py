@@ -1,0 +1,1 @@
+"""The server: stores functions, runs them in workers, answers over REST."""

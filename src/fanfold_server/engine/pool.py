@@ -1,0 +1,197 @@
+"""The workers of one owner in one environment: one zygote, its warm and its untouched workers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, Protocol
+
+from fanfold_server.engine.worker import Owner, State, Worker
+from fanfold_server.engine.zygote import Zygote
+
+if TYPE_CHECKING:
+    from fanfold_server.engine.running import LocalRun
+
+SOCKET_BUFFER = 1 << 20
+
+MAX_RUNS = 20_000
+"""A worker that has served so many runs is replaced."""
+
+MAX_AGE_S = 1_800.0
+"""A worker that is older than this is replaced."""
+
+
+class Host(Protocol):
+    """The engine, as its pools see it."""
+
+    @property
+    def owner(self) -> Owner: ...
+
+    def next_worker_number(self) -> int: ...
+
+    def pool_failed(self, pool: Pool, reason: str) -> None: ...
+
+    def worker_exited(self, worker: Worker) -> None: ...
+
+
+class Pool:
+    """Lends workers to runs.
+
+    A *warm* worker may have served runs before; an *untouched* one has not, and is what a script
+    of another owner gets, once.
+
+    Attributes:
+        waiting: runs that want (more) workers, first come first served.
+        workers: every worker that lives, by its number.
+    """
+
+    def __init__(self, *, owner: str, zygote: Zygote, host: Host) -> None:
+        self.owner = owner
+        self.zygote = zygote
+        self.waiting: deque[LocalRun] = deque()
+        self.workers: dict[int, Worker] = {}
+        self.last_used = time.monotonic()
+        self.starting = 0
+        self.spares_wanted = 1
+        self._idle: list[Worker] = []
+        self._host = host
+        self._wanted_early = 0
+        zygote.on_message = self._message
+        zygote.on_end = self._zygote_ended
+        zygote.ready.add_done_callback(self._ready)
+
+    # ------------------------------------------------------------------ lending
+
+    def take(self, *, untouched: bool) -> Worker | None:
+        """Return an idle worker, the most recently used first; None if there is none."""
+        self.last_used = time.monotonic()
+        idle = self._idle
+        if untouched:
+            for position, worker in enumerate(idle):
+                if not worker.runs:
+                    return idle.pop(position)
+            return None
+        return idle.pop() if idle else None
+
+    def give_back(self, worker: Worker) -> None:
+        """Take a worker back after a run that left it fit; an old one is replaced."""
+        now = time.monotonic()
+        worker.state = State.IDLE
+        worker.idle_since = now
+        if worker.runs >= MAX_RUNS or now - worker.born > MAX_AGE_S:
+            self.end(worker)
+        else:
+            self._idle.append(worker)
+
+    def has_idle(self, *, untouched: bool) -> bool:
+        return any(not w.runs for w in self._idle) if untouched else bool(self._idle)
+
+    @property
+    def untouched(self) -> int:
+        return self.starting + sum(not w.runs for w in self._idle)
+
+    @property
+    def busy(self) -> int:
+        return len(self.workers) - len(self._idle)
+
+    def trim(self, now: float, keep: int, idle_s: float) -> None:
+        """End workers that have been idle for long, but for the `keep` youngest."""
+        while len(self._idle) > keep and now - self._idle[0].idle_since > idle_s:
+            self.end(self._idle.pop(0))
+
+    # ------------------------------------------------------------------ processes
+
+    def grow(self) -> None:
+        """Ask for one more worker; before the zygote is ready the wish is kept."""
+        self.starting += 1
+        if self.zygote.ready.done():
+            self._fork()
+        else:
+            self._wanted_early += 1
+
+    def _ready(self, ready: asyncio.Future[None]) -> None:
+        if ready.exception() is None:
+            for _ in range(self._wanted_early):
+                self._fork()
+            self._wanted_early = 0
+
+    def _fork(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            for end in (ours, theirs):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
+            ours.setblocking(False)
+            log = os.memfd_create("fanfold-output", os.MFD_CLOEXEC)
+            # append, so that emptying it is safe while the worker's children still write
+            appending = os.open(f"/proc/self/fd/{log}", os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+            os.close(log)
+            worker = Worker(self._host.next_worker_number(), self._host.owner, appending)
+            worker.pool = self
+            self.workers[worker.number] = worker
+            self.zygote.fork(worker.number, theirs.fileno(), appending)
+        self._connecting = asyncio.ensure_future(
+            asyncio.get_running_loop().create_connection(lambda: worker, sock=ours)
+        )
+
+    def started(self, worker: Worker) -> None:
+        """Take note of a worker's first word."""
+        self.starting -= 1
+        if worker.state is State.STARTING:
+            self.give_back(worker)
+
+    def end(self, worker: Worker) -> None:
+        """End a worker with all that it started; `worker_exited` follows."""
+        if worker.state is State.STARTING:
+            self.starting -= 1
+        worker.state = State.DEAD
+        if worker in self._idle:
+            self._idle.remove(worker)
+        self.zygote.kill(worker.number)
+
+    def _message(self, message: dict[str, Any]) -> None:
+        worker = self.workers.get(message["id"])
+        if worker is None:
+            return
+        if message["op"] == "forked":
+            worker.pid = message["pid"]
+        elif message["op"] == "exited":
+            worker.exit_status = message["status"]
+            if worker.silent:
+                self.bury(worker)
+            # else: what it still sent is read first; the end of its channel follows
+
+    def bury(self, worker: Worker) -> None:
+        """Forget a worker whose process and channel have both ended."""
+        if self.workers.pop(worker.number, None) is None:
+            return
+        if worker.state is State.STARTING:
+            self.starting -= 1
+        if worker in self._idle:
+            self._idle.remove(worker)
+        worker.state = State.DEAD
+        try:
+            self._host.worker_exited(worker)
+        finally:
+            os.close(worker.log)
+
+    def _zygote_ended(self) -> None:
+        words = self.zygote.last_words()
+        for worker in list(self.workers.values()):
+            worker.hang_up()  # they die with their zygote
+            worker.silent = True
+            self.bury(worker)
+        self._host.pool_failed(self, words)
+
+    async def close(self) -> None:
+        """End the zygote and every worker."""
+        self.zygote.on_end = lambda: None
+        for worker in self.workers.values():
+            worker.state = State.DEAD
+            worker.hang_up()
+            os.close(worker.log)
+        self.workers.clear()
+        self._idle.clear()
+        await self.zygote.close()

@@ -1,0 +1,84 @@
+"""The port between the use cases and the place where code runs."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from fanfold_server.model.environment import Environment
+from fanfold_server.model.outcome import Outcome, Values
+from fanfold_server.model.script import Script
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """Calls of one script, to be run by at most `degree` workers at once.
+
+    Attributes:
+        caller: who asked; a script of another owner runs in single-use processes.
+        start: index of the first call; without `indexed` it is 0 and `count` is 1.
+        count: how many calls, ≥ 1.
+        indexed: whether the function is given the index as its first argument.
+        parameters: JSON text of an object: the keyword arguments.
+        seed: 0 ≤ seed < 2**64.
+        graphics: whether figures are captured (then every call is reported as an Outcome).
+        keep_point_zero: write 6.0 as `6.0`, not as `6`.
+        stop_on_failure: whether the first failed call ends the work.
+        timeout_s: seconds after which calls without an outcome are stopped; > 0.
+    """
+
+    script: Script
+    environment: Environment
+    caller: str
+    start: int
+    count: int
+    indexed: bool
+    parameters: bytes
+    degree: int
+    seed: int
+    graphics: bool
+    keep_point_zero: bool
+    keep_logs: bool
+    stop_on_failure: bool
+    timeout_s: float
+
+
+class Recorder(Protocol):
+    """Takes what comes of a work's calls, in any order, each index once."""
+
+    def values(self, values: Values) -> None: ...
+
+    def outcome(self, outcome: Outcome) -> None: ...
+
+
+class Running(Protocol):
+    """A work under way.
+
+    `done` ends with None when every index has been recorded or the work stopped early
+    (`stop_on_failure`, `cancel`, its time), and with an error of `model.errors` when the engine
+    could not run it.
+    """
+
+    @property
+    def done(self) -> asyncio.Future[None]: ...
+
+    def cancel(self) -> None:
+        """Stop at once; interrupted workers are killed with all that they started."""
+        ...
+
+
+class Engine(Protocol):
+    """Runs works.
+
+    Guarantees: each index of a work is recorded at most once, and exactly once if the work ends by
+    itself; a worker's death costs the calls that it held one retry; no process serves two owners.
+    """
+
+    def start(self, work: Work, recorder: Recorder) -> Running:
+        """Begin a work; returns at once. Raises Overloaded or ShuttingDown."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Return readiness, the isolation in force and counts of processes, for /health."""
+        ...

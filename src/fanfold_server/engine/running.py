@@ -1,0 +1,120 @@
+"""One work under way in the local engine."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fanfold_runtime import protocol as p
+from fanfold_server.engine.leases import Leases
+from fanfold_server.engine.port import Recorder, Work
+from fanfold_server.engine.worker import Worker, program_key
+from fanfold_server.model.outcome import FailureKind, Outcome, Values
+
+FATAL = frozenset((FailureKind.LOAD, FailureKind.NO_FIGURES, FailureKind.NO_GENERATOR))
+"""Failures that every call of a work would have: the work ends with the first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunLimits:
+    """What holds for every run.
+
+    Attributes:
+        max_len: limit of len() of a returned object; 0 means none.
+        max_value_bytes: limit of one encoded value.
+        max_log_bytes: how much of what a call prints is kept.
+        refuse_output: whether a call that prints fails.
+    """
+
+    max_len: int
+    max_value_bytes: int
+    max_log_bytes: int
+    refuse_output: bool
+
+
+class LocalRun:
+    """A work, its leases and the workers that hold them; the `Running` of the port.
+
+    Attributes:
+        single_use: whether its workers are untouched before and ended after.
+        lost_in_a_row: workers that died since the last call that got an outcome otherwise.
+    """
+
+    __slots__ = (
+        "_recorder", "begun_at", "deadline", "done", "header", "leases", "lost_in_a_row", "number",
+        "over", "queued", "single_use", "_stop", "work", "workers",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        number: int,
+        work: Work,
+        recorder: Recorder,
+        call_us: float | None,
+        single_use: bool,
+        limits: RunLimits,
+        stop: Callable[[LocalRun], None],
+    ) -> None:
+        self.number = number
+        self.work = work
+        self._recorder = recorder
+        self.leases = Leases(work.start, work.count, work.degree, call_us)
+        self.single_use = single_use
+        self.workers: set[Worker] = set()
+        self.over = False
+        self.queued = False
+        self.lost_in_a_row = 0
+        self.begun_at = time.monotonic()
+        self.deadline = self.begun_at + work.timeout_s
+        self._stop = stop
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        flags = (
+            (p.INDEXED if work.indexed else 0)
+            | (p.GRAPHICS if work.graphics else 0)
+            | (p.KEEP_POINT_ZERO if work.keep_point_zero else 0)
+            | p.ROUND_FRAMES
+            | (p.KEEP_LOGS if work.keep_logs else 0)
+            | (p.REFUSE_OUTPUT if limits.refuse_output else 0)
+        )
+        script = work.script
+        self.header = p.RUN_HEADER.pack(
+            number,
+            program_key(script.digest, script.name, script.entry),
+            work.seed,
+            flags,
+            limits.max_len,
+            limits.max_value_bytes,
+            limits.max_log_bytes,
+        )
+
+    @property
+    def wants_worker(self) -> bool:
+        return not self.over and self.leases.left > 0 and len(self.workers) < self.leases.degree
+
+    def record_values(self, start: int, count: int, json: bytes) -> None:
+        self.lost_in_a_row = 0
+        self._recorder.values(Values(start=start, count=count, json=json))
+
+    def record(self, outcome: Outcome) -> None:
+        self._recorder.outcome(outcome)
+
+    def finish(self) -> None:
+        """End by itself or early; what is recorded stays."""
+        if not self.over:
+            self.over = True
+            if not self.done.done():
+                self.done.set_result(None)
+
+    def fail(self, error: Exception) -> None:
+        """End because the engine cannot go on."""
+        if not self.over:
+            self.over = True
+            if not self.done.done():
+                self.done.set_exception(error)
+
+    def cancel(self) -> None:
+        if not self.over:
+            self._stop(self)

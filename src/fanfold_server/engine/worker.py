@@ -1,0 +1,313 @@
+"""The server's end of one worker: frames in and out, and what the worker holds."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import time
+from collections import OrderedDict
+from enum import Enum
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from fanfold_runtime import protocol as p
+from fanfold_server.engine.leases import Lease
+from fanfold_server.model.outcome import Failed, Failure, FailureKind, Image, Outcome, Returned
+
+if TYPE_CHECKING:
+    from fanfold_server.model.script import Script
+
+MAX_FRAME_BYTES = 1 << 30
+"""No frame is longer; a worker that announces one is killed."""
+
+_values = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_value = msgspec.json.Decoder(msgspec.Raw).decode
+_header = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class State(Enum):
+    """STARTING → IDLE ⇄ BUSY → DEAD; DRAINING is BUSY with work that nobody wants any more."""
+
+    STARTING = "starting"
+    IDLE = "idle"
+    BUSY = "busy"
+    DRAINING = "draining"
+    DEAD = "dead"
+
+
+class Owner(Protocol):
+    """Who is told what a worker says."""
+
+    def worker_ready(self, worker: Worker) -> None: ...
+    def worker_values(
+        self, worker: Worker, run: int, start: int, count: int, json: bytes
+    ) -> None: ...
+    def worker_outcome(self, worker: Worker, run: int, outcome: Outcome) -> None: ...
+    def worker_returned(
+        self, worker: Worker, run: int, start: int, count: int, us: int
+    ) -> None: ...
+    def worker_retires(self, worker: Worker, reason: str) -> None: ...
+    def worker_silent(self, worker: Worker) -> None: ...
+
+
+class Forged(Exception):
+    """A worker sent what ours never sends; its process is not to be trusted any more."""
+
+
+class Held:
+    """A lease in a worker's hands, and how many of its first calls have their outcome."""
+
+    __slots__ = ("done", "lease")
+
+    def __init__(self, lease: Lease) -> None:
+        self.lease = lease
+        self.done = 0
+
+
+class Worker(asyncio.Protocol):
+    """One process that runs calls.
+
+    Attributes:
+        held: leases that it was given and has not returned, the one in hand first.
+        runs: how many runs it was given.
+        log: descriptor of the file that takes its output; readable even after its death.
+    """
+
+    __slots__ = (
+        "_buffer", "_known", "_need", "_owner", "_transport",
+        "born", "drain_until", "exit_status", "held", "idle_since", "log", "number", "pid", "pool",
+        "run", "runs", "silent", "state",
+    )  # fmt: skip
+
+    def __init__(self, number: int, owner: Owner, log: int) -> None:
+        self.number = number
+        self.pid = 0
+        self.log = log
+        self.state = State.STARTING
+        self.held: list[Held] = []
+        self.run: Any = None
+        self.pool: Any = None
+        self.runs = 0
+        self.born = self.idle_since = time.monotonic()
+        self.drain_until = 0.0
+        self.silent = False
+        self.exit_status: int | None = None
+        self._owner = owner
+        self._transport: asyncio.WriteTransport | None = None
+        self._known: OrderedDict[bytes, None] = OrderedDict()
+        self._buffer = bytearray()
+        self._need = 0
+
+    # ------------------------------------------------------------------ to the worker
+
+    def begin(
+        self,
+        script: Script,
+        header: bytes,
+        parameters: bytes,
+        lease: Lease,
+        lease_frame: bytes,
+        end: bytes,
+    ) -> None:
+        """Send, in one write: the source if it is new to the worker, RUN, LEASE and maybe END."""
+        parts = []
+        key = program_key(script.digest, script.name, script.entry)
+        if key not in self._known:
+            if len(self._known) >= p.MAX_PROGRAMS:
+                self._known.popitem(last=False)
+            self._known[key] = None
+            parts.append(source_frame(key, script))
+        parts.append(p.LENGTH.pack(1 + len(header) + len(parameters)))
+        parts.append(b"\x02")
+        parts.append(header)
+        parts.append(parameters)
+        parts.append(lease_frame)
+        parts.append(end)
+        self.runs += 1
+        self.held.append(Held(lease))
+        self._send(b"".join(parts))
+
+    def lease(self, lease: Lease, frame: bytes) -> None:
+        self.held.append(Held(lease))
+        self._send(frame)
+
+    def end(self, run: int) -> None:
+        self._send(end_frame(run))
+
+    def _send(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def hang_up(self) -> None:
+        """Close the channel; a worker that reads the end of it leaves by itself."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def output_tail(self, max_bytes: int) -> str:
+        """Return the end of what the worker has written since the last call's end."""
+        size = os.fstat(self.log).st_size
+        start = max(0, size - max_bytes)
+        return os.pread(self.log, max_bytes, start).decode("utf-8", "replace")
+
+    # ------------------------------------------------------------------ from the worker
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]  # a stream transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self.silent = True
+        self._owner.worker_silent(self)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            if (
+                not self._buffer
+                and len(data) >= 5
+                and p.LENGTH.unpack_from(data)[0] + 4 == len(data)
+            ):
+                self._frame(data[4], memoryview(data)[5:])
+                return
+            self._buffer += data
+            if len(self._buffer) < self._need:
+                return
+            self._split()
+        except (Forged, msgspec.DecodeError, UnicodeDecodeError, RecursionError, p.struct.error):
+            self.hang_up()
+
+    def _split(self) -> None:
+        buffer, at, end = self._buffer, 0, len(self._buffer)
+        self._need = 0
+        while end - at >= 4:
+            (n,) = p.LENGTH.unpack_from(buffer, at)
+            if not 1 <= n <= MAX_FRAME_BYTES:
+                raise Forged
+            if end - at < 4 + n:
+                self._need = 4 + n
+                break
+            with memoryview(buffer) as view, view[at + 4 : at + 4 + n] as frame, frame[1:] as body:
+                self._frame(frame[0], body)
+            at += 4 + n
+        del buffer[:at]
+
+    def _frame(self, kind: int, body: memoryview) -> None:
+        if kind == p.VALUES:
+            run, start, count, us, final = p.VALUES_HEADER.unpack_from(body)
+            text = bytes(body[p.VALUES_HEADER.size :])
+            if count:
+                check_values(text, count)
+                self._advance(start, count)
+                self._owner.worker_values(self, run, start, count, text[1:-1])
+            if final:
+                self._owner.worker_returned(self, run, start, count, us)
+        elif kind == p.OUTCOME:
+            run, outcome = _outcome(body)
+            self._advance(outcome.index, 1)
+            self._owner.worker_outcome(self, run, outcome)
+        elif kind == p.DONE:
+            run, start, count, us = p.DONE_HEADER.unpack(body)
+            self._owner.worker_returned(self, run, start, count, us)
+        elif kind == p.HELLO:
+            self._owner.worker_ready(self)
+        elif kind == p.RETIRE:
+            self._owner.worker_retires(self, str(_header(body).get("reason", "")))
+        else:
+            raise Forged
+
+    def _advance(self, start: int, count: int) -> None:
+        """Count calls of the lease in hand; they come in order, each once."""
+        if not self.held:
+            raise Forged
+        held = self.held[0]
+        if start != held.lease.start + held.done or held.done + count > held.lease.count:
+            raise Forged
+        held.done += count
+
+    def take_back(self, start: int, count: int) -> Held:
+        """Remove and return the lease in hand, which the worker says ends after `count` calls."""
+        if not self.held or self.held[0].lease.start != start or self.held[0].done != count:
+            raise Forged
+        return self.held.pop(0)
+
+
+def check_values(text: bytes, count: int) -> None:
+    """Check that the bytes are one JSON array of `count` values. Raises Forged or a DecodeError."""
+    str(text, "utf-8")
+    if text[:1] != b"[" or text[-1:] != b"]" or len(_values(text)) != count:
+        raise Forged
+
+
+def _outcome(body: memoryview) -> tuple[int, Outcome]:
+    run, index, n = p.OUTCOME_HEADER.unpack_from(body)
+    at = p.OUTCOME_HEADER.size
+    header = _header(body[at : at + n])
+    at += n
+    try:
+        value_end = at + int(header["value"])
+        log_end = value_end + int(header["log"])
+        elapsed_us = int(header["elapsed_us"])
+        log = str(body[value_end:log_end], "utf-8", "replace")
+        failure = header.get("failure")
+        if failure is not None:
+            kind, name, message, traceback = failure
+            why = Failure(
+                kind=FailureKind(kind),
+                type=str(name),
+                message=str(message),
+                traceback=str(traceback),
+            )
+            return run, Failed(index=index, failure=why, log=log, elapsed_us=elapsed_us)
+        text = bytes(body[at:value_end])
+        str(text, "utf-8")
+        _value(text)
+        images = []
+        at = log_end
+        for size, title in header["images"]:
+            images.append(
+                Image(
+                    png=bytes(body[at : at + size]), title=title if isinstance(title, str) else None
+                )
+            )
+            at += size
+        return run, Returned(
+            index=index, json=text, images=tuple(images), log=log, elapsed_us=elapsed_us
+        )
+    except (KeyError, TypeError, ValueError) as exc:
+        raise Forged from exc
+
+
+@lru_cache(maxsize=1024)
+def program_key(digest: str, name: str, entry: str) -> bytes:
+    """Return what a worker knows a source text by: the same text under another name is another."""
+    return hashlib.sha256(f"{digest}\0{name}\0{entry}".encode()).digest()
+
+
+def source_frame(key: bytes, script: Script) -> bytes:
+    entry, name = script.entry.encode(), script.name.encode()
+    return b"".join(
+        p.frame(
+            p.SOURCE,
+            p.SOURCE_HEADER.pack(key, len(entry)),
+            entry,
+            len(name).to_bytes(2, "little"),
+            name,
+            script.source.encode(),
+        )
+    )
+
+
+_LEASE_PREFIX = p.LENGTH.pack(1 + p.LEASE_HEADER.size) + bytes((p.LEASE,))
+_END_PREFIX = p.LENGTH.pack(1 + p.END_HEADER.size) + bytes((p.END,))
+
+
+def lease_frame(run: int, lease: Lease, budget_us: int) -> bytes:
+    return _LEASE_PREFIX + p.LEASE_HEADER.pack(
+        run, lease.start, lease.count, budget_us, lease.careful
+    )
+
+
+def end_frame(run: int) -> bytes:
+    return _END_PREFIX + p.END_HEADER.pack(run)

@@ -1,0 +1,185 @@
+"""The server's end of a zygote: starting it, and the messages of `fanfold_runtime.protocol`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fanfold_server.engine.sandbox import Sandbox
+from fanfold_server.model.environment import Environment
+
+_STDERR_TAIL = 4_000
+"""Bytes of a failed zygote's own output that its error shows."""
+
+STOP_S = 2.0
+"""How long a zygote may take to end when told."""
+
+
+class Zygote:
+    """One process that forks workers, in one environment, for one owner.
+
+    Args:
+        number: unique while the server runs.
+        on_message: called with each message but "ready".
+        on_end: called once when the process has ended.
+    """
+
+    def __init__(
+        self,
+        *,
+        number: int,
+        environment: Environment,
+        sandbox: Sandbox,
+        bundle: Path,
+        scratch: Path,
+        cache: Path,
+        preload: tuple[str, ...],
+    ) -> None:
+        self.number = number
+        self.environment = environment
+        self.facts: dict[str, Any] = {}
+        self.on_message: Callable[[dict[str, Any]], None] = lambda _: None
+        self.on_end: Callable[[], None] = lambda: None
+        self._home = scratch / f"z{number}"
+        self._cache = cache
+        self._loop = asyncio.get_running_loop()
+        self.ready: asyncio.Future[None] = self._loop.create_future()
+        self._buffer = b""
+        self._ended = False
+        self._log = scratch / f"z{number}.log"
+        uid = sandbox.uid_for(environment, number, bundle)
+        self._prepare_home(uid)
+        self._control, theirs = socket.socketpair()
+        config = {
+            "control": theirs.fileno(),
+            "preload": preload,
+            "limits": sandbox.rlimits(uid),
+            "home": str(self._home),
+        }
+        identity: dict[str, Any] = {}
+        if uid is not None:
+            identity = {"user": uid, "group": uid, "extra_groups": []}
+        with self._log.open("wb") as log, theirs:
+            self.process = subprocess.Popen(  # -s and a clean environment stand for -I, which would
+                # also ignore PYTHONHASHSEED
+                [str(environment.interpreter), "-s", str(bundle), json.dumps(config)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=sandbox.variables(environment, self._home),
+                cwd=self._home,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+                **identity,
+            )
+        self._control.setblocking(False)
+        self._loop.add_reader(self._control.fileno(), self._readable)
+
+    def _prepare_home(self, uid: int | None) -> None:
+        """Make the private directory, with matplotlib's font list if one was kept."""
+        fonts = self._home / "mpl"
+        fonts.mkdir(parents=True, mode=0o700)
+        self._home.chmod(0o700)
+        for kept in self._cache.glob("fontlist-*.json"):
+            shutil.copyfile(kept, fonts / kept.name)
+        if uid is not None:
+            for path in (self._home, fonts, *fonts.iterdir()):
+                os.chown(path, uid, uid)
+
+    # ------------------------------------------------------------------ messages
+
+    @property
+    def is_alive(self) -> bool:
+        return not self._ended
+
+    def fork(self, worker: int, channel: int, log: int) -> None:
+        """Ask for a worker on the two descriptors, which the caller closes afterwards."""
+        self._say({"op": "fork", "id": worker}, [channel, log])
+
+    def kill(self, worker: int) -> None:
+        """Kill a worker and all that it started. Harmless if it has ended."""
+        self._say({"op": "kill", "id": worker}, [])
+
+    def _say(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        if self._ended:
+            return
+        data = json.dumps(message).encode() + b"\n"
+        try:
+            if descriptors:
+                socket.send_fds(self._control, [data], descriptors)
+            else:
+                self._control.sendall(data)
+        except OSError:  # it has ended or does not listen any more: the same to us
+            self._end()
+
+    def _readable(self) -> None:
+        try:
+            data = self._control.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._end()
+            return
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        for line in lines:
+            message = json.loads(line)
+            if message["op"] != "ready":
+                self.on_message(message)
+            elif not self.ready.done():
+                self.facts = message
+                self._keep_fonts()
+                self.ready.set_result(None)
+
+    def _keep_fonts(self) -> None:
+        """Keep matplotlib's font list for the next zygote; no user code has run here yet."""
+        for made in (self._home / "mpl").glob("fontlist-*.json"):
+            target = self._cache / made.name
+            if not target.exists():
+                self._cache.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(made, target)
+
+    # ------------------------------------------------------------------ the end
+
+    def _end(self) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        self._loop.remove_reader(self._control.fileno())
+        self._control.close()
+        if not self.ready.done():
+            self.ready.set_exception(RuntimeError(self.last_words()))
+            self.ready.exception()  # whoever waits has seen it; nobody need
+        self.on_end()
+
+    def last_words(self) -> str:
+        """Return the end of what the process itself wrote, usually a traceback."""
+        try:
+            text = self._log.read_bytes()[-_STDERR_TAIL:].decode("utf-8", "replace").strip()
+        except OSError:
+            text = ""
+        return text or "it ended without a word"
+
+    async def close(self) -> None:
+        """End the process and everything it started, and remove its directory."""
+        if not self._ended:
+            self.on_end = lambda: None
+            self._end()  # it sees the end of the control channel, kills its workers and leaves
+        waited = 0.0
+        while self.process.poll() is None and waited < STOP_S:
+            await asyncio.sleep(0.01)
+            waited += 0.01
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            await asyncio.to_thread(self.process.wait)
+        await asyncio.to_thread(shutil.rmtree, self._home, ignore_errors=True)
+        self._log.unlink(missing_ok=True)

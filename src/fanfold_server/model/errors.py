@@ -1,0 +1,207 @@
+"""The caller's mistakes and our own failures, each a class with a stable code.
+
+A class's docstring is its default message; an instance names the offending thing. What a *user's
+function* does wrong is not here: that is an Outcome (see `outcome.py`). HTTP statuses are not here
+either: `http/errors.py` alone maps classes to statuses.
+
+Codes: 1024 and 1026 are the compatible wire's own; 20xx the request, 21xx identity and rights,
+3xxx the user's function (see `FailureKind`), 50xx the server.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class FanfoldError(Exception):
+    """Something went wrong."""
+
+    code: ClassVar[int] = 5000
+
+    def __init__(self, message: str | None = None, **details: object) -> None:
+        self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
+        self.details = details
+        super().__init__(self.message)
+
+
+# ------------------------------------------------------------------ the caller's mistake: request
+
+
+class CallerError(FanfoldError):
+    """The request cannot be carried out as it stands."""
+
+    code = 2000
+
+
+class InvalidBody(CallerError):
+    """The request body is not a JSON object."""
+
+    code = 2001
+
+
+class InvalidField(CallerError):
+    """A member of the request has a wrong value."""
+
+    code = 2002
+
+
+class InvalidParameters(CallerError):
+    """The member "parameters" must be text that holds a JSON object."""
+
+    code = 2003
+
+
+class InvalidSource(CallerError):
+    """The source text cannot be stored as a script."""
+
+    code = 2004
+
+
+class ScriptExists(CallerError):
+    """A script of this name exists; send "overwrite": true to store a new version."""
+
+    code = 2005
+
+
+class BodyTooLarge(CallerError):
+    """The request body is larger than this server accepts."""
+
+    code = 2006
+
+
+class UnknownScript(CallerError):
+    """There is no script of this name that you may use."""
+
+    code = 2010
+
+
+class UnknownVersion(CallerError):
+    """The script has no such version."""
+
+    code = 2011
+
+
+class UnknownEnvironment(CallerError):
+    """There is no environment of this name."""
+
+    code = 2012
+
+
+class EnvironmentLacks(CallerError):
+    """The environment lacks a package that the request needs."""
+
+    code = 2013
+
+
+class UnknownUser(CallerError):
+    """There is no user of this name."""
+
+    code = 2014
+
+
+class UnknownGrant(CallerError):
+    """There is no such grant."""
+
+    code = 2015
+
+
+class UnknownPath(CallerError):
+    """There is nothing at this path."""
+
+    code = 2016
+
+
+class MethodNotAllowed(CallerError):
+    """This path does not answer to this method."""
+
+    code = 2017
+
+
+class JobsUnavailable(CallerError):
+    """This server does not run jobs: leave out "asyncFlag"."""
+
+    code = 2018
+
+
+class UserExists(CallerError):
+    """A user of this name exists."""
+
+    code = 2019
+
+
+# ------------------------------------------------------------------ the caller's mistake: identity
+
+
+class Unauthenticated(CallerError):
+    """A valid token is needed: send the header "Authorization: Bearer <token>"."""
+
+    code = 2101
+
+
+class TokenExpired(Unauthenticated):
+    """The token has expired: obtain a new one."""
+
+    code = 2102
+
+
+class WrongCredentials(Unauthenticated):
+    """The user name or the password is wrong."""
+
+    code = 2103
+
+
+class TooManyAttempts(CallerError):
+    """Too many failed logins: wait before you try again."""
+
+    code = 2104
+
+
+class Forbidden(CallerError):
+    """You may not do this."""
+
+    code = 2105
+
+
+class NoAccounts(CallerError):
+    """This server has no account yet: add one with "fanfold user add"."""
+
+    code = 2106
+
+
+# ------------------------------------------------------------------ ours
+
+
+class ServerError(FanfoldError):
+    """The server failed; the request may be sent again."""
+
+    code = 5000
+
+
+class Unexpected(ServerError):
+    """The server met an error that it did not expect; its log has the details."""
+
+    code = 5001
+
+
+class EngineUnavailable(ServerError):
+    """The environment's interpreter could not be started."""
+
+    code = 5002
+
+
+class RunTimedOut(ServerError):
+    """The run took longer than a synchronous call may."""
+
+    code = 5003
+
+
+class ShuttingDown(ServerError):
+    """The server is shutting down."""
+
+    code = 5004
+
+
+class Overloaded(ServerError):
+    """The server has as many runs waiting as it accepts; try again later."""
+
+    code = 5005
