@@ -1,26 +1,29 @@
 """Put the HTTP surface together: the routes behind one front door. `compose.py` calls this.
 
-server → Front (ids, limits, headers, log) ─┬─ runs: do-eval, index-apply (a plain ASGI callable)
-                                            └─ everything else: FastAPI
+server → Front (id, limits, headers, log) ─┬─ runs: do-eval, index-apply (a plain ASGI callable)
+                                           └─ everything else: FastAPI
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from importlib.metadata import version as distribution_version
+from typing import Any
 
+import orjson
+from fastapi import FastAPI
+
+from fanfold_server.http import auth, oml, pages, scripts
+from fanfold_server.http.access_log import Served
 from fanfold_server.http.front import ASGIApp, Front
-from fanfold_server.model.actor import Actor
+from fanfold_server.http.handlers import add_handlers
+from fanfold_server.http.openapi import describe
+from fanfold_server.http.reference import write_reference
+from fanfold_server.http.surface import Environments, Surface
 from fanfold_server.service.access import Access
 from fanfold_server.service.library import Library
 
-
-class Environments(Protocol):
-    """What the surface asks of the environments."""
-
-    async def listing(self, actor: Actor) -> list[dict[str, object]]:
-        """List what `actor` may run in, each as the compatible wire's `envs` has it."""
-        ...
+_ROUTERS = (auth.router, scripts.router, oml.router, pages.router)
 
 
 def build_app(
@@ -31,17 +34,53 @@ def build_app(
     runs: ASGIApp,
     health: Callable[[], Mapping[str, object]],
     max_body_bytes: int,
+    run_paths: Mapping[str, Any] | None = None,
     public_url: str | None = None,
-    access_log: object = None,
+    record: Callable[[Served], None] | None = None,
 ) -> Front:
     """Build the ASGI application.
 
     Args:
-        runs: answers `POST /oml/api/py-scripts/v1|v2/do-eval|index-apply/…` by itself.
+        access: accounts and tokens.
+        library: the script repository.
+        environments: what `…/envs` lists.
+        runs: answers `POST /oml/api/py-scripts/v1|v2/do-eval|index-apply/…` by itself; what it
+            finds in the scope is described in `front.py`.
         health: what `GET /health` says; called for each such request, so it has to be quick.
         max_body_bytes: a longer request body is refused, > 0.
+        run_paths: the OpenAPI path items of what `runs` answers.
         public_url: scheme, host and port under which clients reach the server; without it,
             links are made from the request's own Host header.
-        access_log: where a record of each request goes; None for nowhere.
+        record: notes a request that is over (`AccessLog.record`); None for no access log.
     """
-    raise NotImplementedError
+    # The framework's own documentation pages load scripts from another host.
+    app = FastAPI(
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        strict_content_type=False,
+    )
+    for router in _ROUTERS:
+        app.include_router(router)
+    add_handlers(app, [route for router in _ROUTERS for route in router.routes])
+    version = distribution_version("fanfold")
+    public_url = public_url.rstrip("/") if public_url else None
+    app.state.surface = Surface(
+        access=access,
+        library=library,
+        environments=environments,
+        health=health,
+        public_url=public_url,
+        version=version,
+    )
+    document = describe(app, version=version, run_paths=run_paths or {}, public_url=public_url)
+    app.state.openapi_json = orjson.dumps(document)
+    app.state.reference = write_reference(document)
+    return Front(
+        runs=runs,
+        pages=app,
+        has_accounts=access.has_accounts,
+        max_body_bytes=max_body_bytes,
+        record=record,
+    )

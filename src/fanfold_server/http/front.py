@@ -1,19 +1,277 @@
-"""The front door."""
+"""The front door: one plain ASGI callable that every request passes.
+
+It gives the request an id, strips the legacy prefixes, refuses what is too large and whatever
+comes before there is an account, hands runs straight to their route and the rest to the framework,
+completes the headers, turns what is raised into the one error shape, and notes the request in the
+access log. It decides nothing else. A run pays a few microseconds here, so there is no stack of
+middleware and no regular expression.
+
+What the apps behind it find in the scope, and leave there:
+
+    scope["fanfold.request_id"]  str, set here; also sent back as `X-Request-Id`
+    scope["fanfold.run"]         `RunPath`, set here for runs
+    scope["fanfold.user"]        str, set by whoever has authenticated the request; for the log
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from itertools import count
+from typing import Any, Final, NamedTuple
+
+import structlog
+
+from fanfold_server.http.access_log import Served
+from fanfold_server.http.errors import error_body, error_headers, status_of
+from fanfold_server.http.headers import JSON_TYPE, SECURITY_HEADERS, V1_HEADERS, Headers
+from fanfold_server.model.errors import (
+    BodyTooLarge,
+    FanfoldError,
+    MethodNotAllowed,
+    NoAccounts,
+    Unexpected,
+)
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+RUN_VERBS: Final = frozenset({"do-eval", "index-apply"})
+_VERSIONS: Final = "/oml/api/py-scripts/v"
+_VERSIONS_LENGTH: Final = len(_VERSIONS)
+_V1: Final = "/oml/api/py-scripts/v1"
+_LEGACY: Final = ("/oml/tenants/", "/omlusers/tenants/")
+_LEGACY_PARTS: Final = 7
+_ID_LENGTH: Final = 64
+_UNKNOWN_LENGTH: Final = -1
+
+
+class RunPath(NamedTuple):
+    """What the path of a run says: `v1` or `v2`, the verb, the script, and whose it is."""
+
+    version: str
+    verb: str
+    script: str
+    owner: str | None
 
 
 class Front:
-    """One ASGI callable in front of the hot routes and the framework."""
+    """Lets requests in; see the module's docstring.
+
+    Args:
+        runs: the ASGI callable that answers runs.
+        pages: the ASGI callable that answers everything else.
+        has_accounts: whether there is an account; asked until it says yes.
+        max_body_bytes: the longest request body, > 0.
+        record: notes a request that is over; None for no access log.
+    """
+
+    def __init__(
+        self,
+        *,
+        runs: ASGIApp,
+        pages: ASGIApp,
+        has_accounts: Callable[[], Awaitable[bool]],
+        max_body_bytes: int,
+        record: Callable[[Served], None] | None = None,
+    ) -> None:
+        self._runs = runs
+        self._pages = pages
+        self._has_accounts = has_accounts
+        self._is_open = False
+        self._max_body_bytes = max_body_bytes
+        self._record = record
+        self._log = structlog.get_logger("fanfold_server.http")
+        self._new_id = count(1).__next__
+        self._id_prefix = os.urandom(4).hex() + "-"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        raise NotImplementedError
+        """Answer one request (or the server's lifespan events)."""
+        if scope["type"] != "http":
+            await _answer_other(scope, receive, send)
+            return
+        started = time.perf_counter()
+        request_id, body_bytes = _opening(scope["headers"])
+        if not request_id:
+            request_id = f"{self._id_prefix}{self._new_id():x}"
+        scope["fanfold.request_id"] = request_id
+        sent_path = path = scope["path"]
+        method = scope["method"]
+        if path.startswith(_LEGACY):
+            path = _without_tenant(path)
+            scope = {**scope, "path": path, "raw_path": path.encode()}
+        answer = _Answer(send, (b"x-request-id", request_id.encode()))
+        try:
+            if body_bytes > self._max_body_bytes:
+                raise _too_large(self._max_body_bytes, body_bytes)
+            if body_bytes == _UNKNOWN_LENGTH:
+                receive = _counting(receive, self._max_body_bytes)
+            if not self._is_open:
+                await self._open(path)
+            run = _run_path(path) if path.startswith(_VERSIONS) else None
+            if run is not None and method == "POST":
+                scope["fanfold.run"] = run
+                await self._runs(scope, receive, answer)
+            else:
+                answer.complete(path, is_head=method == "HEAD")
+                if run is not None:
+                    message = f"A run is asked for by POST, not {method}."
+                    raise MethodNotAllowed(message, allow=["POST"])
+                if method == "HEAD":
+                    scope = {**scope, "method": "GET"}
+                await self._pages(scope, receive, answer)
+        except Exception as exc:  # noqa: BLE001 the last resort: logged, and answered as ours
+            answer.complete(path, is_head=method == "HEAD")
+            await self._refuse(exc, answer, request_id, path)
+        finally:
+            if self._record is not None:
+                elapsed_s = time.perf_counter() - started
+                user = scope.get("fanfold.user")
+                self._record(Served(request_id, method, sent_path, answer.status, elapsed_s, user))
+
+    async def _open(self, path: str) -> None:
+        """Let nothing but `/health` in as long as there is no account."""
+        if path != "/health":
+            self._is_open = await self._has_accounts()
+            if not self._is_open:
+                raise NoAccounts
+
+    async def _refuse(self, exc: Exception, answer: _Answer, request_id: str, path: str) -> None:
+        """Answer with the error, unless an answer has begun already."""
+        if isinstance(exc, FanfoldError):
+            error = exc
+        else:
+            self._log.error("unexpected", request_id=request_id, path=path, exc_info=exc)
+            error = Unexpected()
+        if answer.status:
+            return
+        body = error_body(error)
+        await answer(
+            {
+                "type": "http.response.start",
+                "status": status_of(error),
+                "headers": [
+                    JSON_TYPE,
+                    (b"content-length", b"%d" % len(body)),
+                    *error_headers(error),
+                ],
+            }
+        )
+        await answer({"type": "http.response.body", "body": body})
+
+
+class _Answer:
+    """Sends on what an app sends, and the request's id with it.
+
+    `status` is 0 until the answer has begun.
+    """
+
+    __slots__ = ("_completion", "_id_header", "_is_head", "_send", "status")
+
+    def __init__(self, send: Send, id_header: tuple[bytes, bytes]) -> None:
+        self._send = send
+        self._id_header = id_header
+        self._completion: Headers | None = None
+        self._is_head = False
+        self.status = 0
+
+    def complete(self, path: str, *, is_head: bool) -> None:
+        """From now on add the headers that every answer has, where the app does not set them."""
+        self._completion = V1_HEADERS if _is_v1(path) else SECURITY_HEADERS
+        self._is_head = is_head
+
+    async def __call__(self, message: Message) -> None:
+        """Send a message."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = [*message["headers"], self._id_header]
+            if self._completion is not None:
+                present = {name for name, _ in headers}
+                headers += [pair for pair in self._completion if pair[0] not in present]
+            message["headers"] = headers
+        elif self._is_head:
+            message = {**message, "body": b""}
+        await self._send(message)
+
+
+def _opening(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, int]:
+    """Read the request's id (else empty) and the length of its body from the headers."""
+    request_id = ""
+    body_bytes = 0
+    for name, value in headers:
+        if name == b"content-length":
+            body_bytes = int(value)
+        elif name == b"x-request-id":
+            request_id = _sane(value)
+        elif name == b"transfer-encoding":
+            body_bytes = _UNKNOWN_LENGTH
+    return request_id, body_bytes
+
+
+def _run_path(path: str) -> RunPath | None:
+    """Read the path of a run; None when it is another path. `path` begins with `_VERSIONS`."""
+    parts = path[_VERSIONS_LENGTH:].split("/")
+    match parts:
+        case ["1" | "2" as version, verb, script] if verb in RUN_VERBS and script:
+            return RunPath("v" + version, verb, script, None)
+        case ["1" | "2" as version, verb, script, owner] if verb in RUN_VERBS and script and owner:
+            return RunPath("v" + version, verb, script, owner)
+        case _:
+            return None
+
+
+def _is_v1(path: str) -> bool:
+    return path == _V1 or path.startswith(_V1 + "/")
+
+
+def _without_tenant(path: str) -> str:
+    """Turn `/oml/tenants/T/databases/D/rest` into `/oml/rest`; another path stays as it is."""
+    parts = path.split("/", _LEGACY_PARTS - 1)
+    if len(parts) == _LEGACY_PARTS and parts[4] == "databases" and parts[3] and parts[5]:
+        return f"/{parts[1]}/{parts[6]}"
+    return path
+
+
+def _sane(value: bytes) -> str:
+    """Take a client's request id if it is short and plain; else the empty string."""
+    if len(value) <= _ID_LENGTH and value.translate(None, b"-_.:").isalnum():
+        return value.decode("ascii")
+    return ""
+
+
+def _too_large(limit_bytes: int, body_bytes: int | None = None) -> BodyTooLarge:
+    size = "more" if body_bytes is None else f"{body_bytes} bytes"
+    return BodyTooLarge(
+        f"The request body may have {limit_bytes} bytes; this one has {size}.",
+        limit_bytes=limit_bytes,
+    )
+
+
+def _counting(receive: Receive, limit_bytes: int) -> Receive:
+    """Count a body that comes in chunks, and stop it where it is too large."""
+    seen_bytes = 0
+
+    async def counted() -> Message:
+        nonlocal seen_bytes
+        message = await receive()
+        seen_bytes += len(message.get("body", b""))
+        if seen_bytes > limit_bytes:
+            raise _too_large(limit_bytes)
+        return message
+
+    return counted
+
+
+async def _answer_other(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer lifespan events (nothing to do: compose opens and closes) and refuse websockets."""
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close"})
+        return
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,114 @@
+"""What the framework's routes work with, and how a route learns who asks.
+
+`app.py` puts one `Surface` into the application; routes receive it, and the authenticated caller,
+as parameters of the types `SurfaceOf` and `Caller`.
+"""
+
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Protocol
+
+from fastapi import Depends, Request, Response
+from fastapi.routing import APIRoute
+from typing_extensions import override
+
+from fanfold_server.model.actor import Actor
+from fanfold_server.model.errors import Unauthenticated
+from fanfold_server.service.access import Access
+from fanfold_server.service.library import Library
+
+_SCHEME = "bearer"
+
+
+class Environments(Protocol):
+    """What the surface asks of the environments."""
+
+    async def listing(self, actor: Actor) -> list[dict[str, object]]:
+        """List what `actor` may run in, each as the compatible wire's `envs` has it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surface:
+    """Everything behind the routes.
+
+    Attributes:
+        health: what `GET /health` says.
+        public_url: scheme, host and port for links, without a slash at the end; None: the
+            request's own.
+        version: fanfold's.
+    """
+
+    access: Access
+    library: Library
+    environments: Environments
+    health: Callable[[], Mapping[str, object]]
+    public_url: str | None
+    version: str
+
+    def base_url(self, request: Request) -> str:
+        """Say under which scheme, host and port the client reaches this server."""
+        if self.public_url is not None:
+            return self.public_url
+        return f"{request.url.scheme}://{request.url.netloc}"
+
+
+def bearer_token(authorization: str | None) -> str | None:
+    """Take the token out of an Authorization header; None when it holds none."""
+    if authorization is None:
+        return None
+    scheme, _, token = authorization.partition(" ")
+    token = token.strip()
+    return token if scheme.lower() == _SCHEME and token else None
+
+
+async def authenticate(request: Request, access: Access) -> Actor:
+    """Find out who asks, and note it for the access log.
+
+    Raises:
+        Unauthenticated: without a valid token; TokenExpired when its time is over.
+    """
+    token = bearer_token(request.headers.get("authorization"))
+    if token is None:
+        raise Unauthenticated
+    text = token.encode("latin-1")
+    actor = access.known(text, time.monotonic()) or await access.authenticate(text)
+    request.scope["fanfold.user"] = actor.name
+    request.scope["fanfold.actor"] = actor
+    return actor
+
+
+class CallerRoute(APIRoute):
+    """A route for authenticated callers; nothing of the body is read before the token is known."""
+
+    @override
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Put the check in front of the framework's own handler."""
+        handler = super().get_route_handler()
+
+        async def authenticated(request: Request) -> Response:
+            await authenticate(request, surface_of(request).access)
+            return await handler(request)
+
+        return authenticated
+
+
+def surface_of(request: Request) -> Surface:
+    """Find the application's surface."""
+    surface: Surface = request.app.state.surface
+    return surface
+
+
+async def _surface(request: Request) -> Surface:
+    return surface_of(request)
+
+
+async def _caller(request: Request) -> Actor:
+    actor: Actor = request.scope["fanfold.actor"]
+    return actor
+
+
+SurfaceOf = Annotated[Surface, Depends(_surface)]
+Caller = Annotated[Actor, Depends(_caller)]
+"""Only on a `CallerRoute`."""
