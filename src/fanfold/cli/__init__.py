@@ -1,0 +1,78 @@
+"""The shell command `fanfold`: a group whose commands come from entry points.
+
+Commands of other packages (the server's: serve, user, …) are listed under "fanfold.commands"; each
+entry point names a list of click commands. They are loaded when one is looked for, not before.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
+
+import click
+
+from fanfold import __version__
+
+if TYPE_CHECKING:
+    from typing_extensions import override
+else:  # in `typing` from 3.12 on; a caller's environment need not have the other
+
+    def override(method):
+        """Mark nothing: only the type checker reads it."""
+        return method
+
+
+GROUP = "fanfold.commands"
+_SERVER_COMMANDS = frozenset({"serve", "user", "env", "migrate", "demo"})
+_HOW_TO_INSTALL = "pip install 'fanfold[server]'"
+
+
+class Commands(click.Group):
+    """A group that finds its commands in the installed packages."""
+
+    @override
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *self._load()[0]})
+
+    @override
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        own = super().get_command(ctx, cmd_name)
+        if own is not None:
+            return own
+        found, missing = self._load()
+        if cmd_name in found:
+            return found[cmd_name]
+        if missing is not None and cmd_name in _SERVER_COMMANDS:
+            ctx.fail(f"'{cmd_name}' needs the server ({missing}): {_HOW_TO_INSTALL}")
+        return None
+
+    @override
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        missing = self._load()[1]
+        if missing is not None:
+            with formatter.section("The server is not installed"):
+                formatter.write_text(f"{_HOW_TO_INSTALL}  ({missing})")
+        super().format_epilog(ctx, formatter)
+
+    def _load(self) -> tuple[dict[str, click.Command], str | None]:
+        """Load what there is; and say what was missing for the rest, if anything was."""
+        found: dict[str, click.Command] = {}
+        missing = None
+        for entry in sorted(entry_points(group=GROUP), key=_name):
+            try:
+                commands = entry.load()
+            except ModuleNotFoundError as exc:
+                missing = f"there is no module {exc.name}"
+                continue
+            found.update((command.name, command) for command in commands)
+        return found, missing
+
+
+def _name(entry: EntryPoint) -> str:
+    return entry.name
+
+
+@click.group(cls=Commands)
+@click.version_option(__version__, prog_name="fanfold", message="%(prog)s %(version)s")
+def main() -> None:
+    """Store Python functions and run them over REST."""

@@ -1,0 +1,363 @@
+"""The operator's commands: serve, user, env, migrate. argv → Settings → compose.
+
+`fanfold` finds them by the entry point "fanfold.commands". Whatever is heavy is imported inside the
+command that needs it, so that listing the commands stays quick.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+    from fanfold_server.http.front import ASGIApp
+    from fanfold_server.service.access import Access
+    from fanfold_server.settings import Settings
+
+T = TypeVar("T")
+
+GRACE_S = 5
+"""How long requests may go on when the server is told to stop."""
+
+_BACKLOG = 2048
+_ENVIRONMENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+_data_option = click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Directory of the server's state.  [FANFOLD_DATA]",
+)
+
+
+# ------------------------------------------------------------------------------------------- serve
+
+
+class _ServeCommand(click.Command):
+    """A command with an option for every setting; they are made only when it is used."""
+
+    @override
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        if not self.params:
+            self.params = [*setting_options()]
+        return super().get_params(ctx)
+
+
+def setting_options() -> list[click.Option]:
+    """Make an option of every setting. What is not given is None, and left to `Settings`."""
+    from fanfold_server.settings import Settings
+
+    return [_option(name, field) for name, field in Settings.model_fields.items()]
+
+
+def _option(name: str, field: FieldInfo) -> click.Option:
+    flag = "--" + name.replace("_", "-")
+    default = field.get_default(call_default_factory=True, validated_data={})
+    if isinstance(default, bool):
+        shown = "on" if default else "off"
+    else:
+        shown = ",".join(default) if isinstance(default, tuple) else str(default)
+    notes = [] if default in (None, ()) else [f"default: {shown}"]
+    text = f"{field.description}  [{'; '.join([*notes, f'FANFOLD_{name.upper()}'])}]"
+    if field.annotation is bool:
+        return click.Option([f"{flag}/--no-{flag[2:]}"], default=None, help=text)
+    shapes = {"Literal": "WORD", "Path": "PATH", "int": "N"}
+    kind = str(field.annotation)
+    metavar = next((shape for word, shape in shapes.items() if word in kind), "TEXT")
+    return click.Option([flag], metavar=metavar, help=text)
+
+
+@click.command(cls=_ServeCommand)
+def serve(**given: object) -> None:
+    """Answer requests until told to stop.
+
+    Every option can also be given as the variable in brackets, or in a TOML file (--config, or
+    fanfold.toml in the data directory). The command line comes first, then the variables, then
+    the file.
+    """
+    from uvloop import new_event_loop
+
+    from fanfold_server.compose import set_up_logging
+
+    with _clear_errors():
+        settings = _settings(**given)
+        settings.refuse_exposure()
+        set_up_logging(settings)
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    from fanfold_server.compose import open_server
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    # Claimed before anything is opened: a port that is taken is told at once.
+    with _listen(settings.host, settings.port) as listener:
+        async with open_server(settings) as server:
+            await _answer(server.app, settings, listener, stop)
+
+
+async def _answer(
+    app: ASGIApp, settings: Settings, listener: socket.socket, stop: asyncio.Event
+) -> None:
+    from uvicorn import Config, Server
+
+    config = Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",  # compose opens and closes everything
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=True,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=GRACE_S,
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
+    )
+    config.load()
+
+    class OurServer(Server):
+        """Leaves signals alone: uvicorn raises them again, which would end us half closed."""
+
+        @override
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield
+
+        @override
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            _say_ready(settings, listener)
+
+    server = OurServer(config)
+
+    async def end_when_told() -> None:
+        await stop.wait()
+        server.should_exit = True
+
+    watch = asyncio.create_task(end_when_told())
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        watch.cancel()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        listener = socket.create_server(address, family=family, backlog=_BACKLOG)
+    except OSError as exc:
+        raise click.ClickException(f"cannot listen on {host}:{port}: {exc.strerror}") from exc
+    listener.setblocking(False)
+    return listener
+
+
+def _say_ready(settings: Settings, listener: socket.socket) -> None:
+    scheme = "https" if settings.tls else "http"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    print(f"fanfold is ready at {scheme}://{host}:{listener.getsockname()[1]}", flush=True)
+
+
+# ------------------------------------------------------------------------------------------- users
+
+
+@click.group()
+def user() -> None:
+    """Add, list and change accounts; a running server sees it within 5 s."""
+
+
+_name_argument = click.argument("name")
+_password_option = click.option(
+    "--password-stdin", is_flag=True, help="Read the password from standard input (first line)."
+)
+
+
+@user.command("add")
+@_name_argument
+@click.option("--role", type=click.Choice(["developer", "admin"]), default="developer")
+@_data_option
+@_password_option
+def user_add(name: str, role: str, data: Path | None, password_stdin: bool) -> None:
+    """Add the account NAME."""
+    from fanfold_server.model.actor import Role
+
+    password = _read_password(from_stdin=password_stdin)
+    _with_access(data, lambda access: access.add_user(name, password, Role(role)))
+    click.echo(f"added {name.upper()} as {role}", err=True)
+
+
+@user.command("list")
+@_data_option
+def user_list(data: Path | None) -> None:
+    """List all accounts: name, role, state, since when."""
+    for account in _with_access(data, lambda access: access.list_users()):
+        state = "disabled" if account.disabled else "enabled"
+        click.echo(f"{account.name}\t{account.role}\t{state}\t{account.created:%Y-%m-%dT%H:%M:%SZ}")
+
+
+@user.command("disable")
+@_name_argument
+@_data_option
+def user_disable(name: str, data: Path | None) -> None:
+    """Keep NAME from logging in, and end its sessions."""
+    _with_access(data, lambda access: access.disable(name))
+    click.echo(f"disabled {name.upper()}", err=True)
+
+
+@user.command("enable")
+@_name_argument
+@_data_option
+def user_enable(name: str, data: Path | None) -> None:
+    """Let NAME log in again."""
+    _with_access(data, lambda access: access.enable(name))
+    click.echo(f"enabled {name.upper()}", err=True)
+
+
+@user.command("set-password")
+@_name_argument
+@_data_option
+@_password_option
+def user_set_password(name: str, data: Path | None, password_stdin: bool) -> None:
+    """Give NAME another password, and end its sessions."""
+    password = _read_password(from_stdin=password_stdin)
+    _with_access(data, lambda access: access.set_password(name, password))
+    click.echo(f"changed the password of {name.upper()}", err=True)
+
+
+def _read_password(*, from_stdin: bool) -> str:
+    if not from_stdin:
+        return str(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
+    try:
+        line = sys.stdin.buffer.readline().decode("utf-8")
+    except UnicodeDecodeError as exc:
+        raise click.ClickException("the password on standard input is not UTF-8") from exc
+    return line.removesuffix("\n").removesuffix("\r")
+
+
+def _with_access(data: Path | None, act: Callable[[Access], Awaitable[T]]) -> T:
+    from fanfold_server.compose import open_access
+
+    async def run() -> T:
+        async with open_access(settings) as access:
+            return await act(access)
+
+    with _clear_errors():
+        settings = _settings(data=data)
+        return asyncio.run(run())
+
+
+# ------------------------------------------------------------------------------------ the database
+
+
+@click.command()
+@_data_option
+def migrate(data: Path | None) -> None:
+    """Bring the database up to date. A server does this by itself when it starts."""
+    from fanfold_server.compose import migrate_store
+
+    with _clear_errors():
+        settings = _settings(data=data)
+        migrate_store(settings)
+    click.echo(f"{settings.database} is up to date", err=True)
+
+
+# ------------------------------------------------------------------------------------ environments
+
+
+@click.group()
+def env() -> None:
+    """List and register the environments in which functions run."""
+
+
+@env.command("list")
+@_data_option
+def env_list(data: Path | None) -> None:
+    """List name and prefix of all environments."""
+    with _clear_errors():
+        settings = _settings(data=data)
+    seen: set[str] = set()
+    for folder in (settings.data / "environments", *settings.environment_dirs):
+        for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if (entry / "bin" / "python").exists() and entry.name not in seen:
+                seen.add(entry.name)
+                click.echo(f"{entry.name}\t{entry.resolve()}")
+
+
+@env.command("register")
+@click.argument("name")
+@click.argument("prefix", type=click.Path(path_type=Path))
+@_data_option
+def env_register(name: str, prefix: Path, data: Path | None) -> None:
+    """Give the virtual environment or conda prefix at PREFIX the name NAME."""
+    from fanfold_server.compose import make_private
+
+    if not _ENVIRONMENT_NAME.fullmatch(name):
+        raise click.BadParameter(
+            f'"{name}" is no name: it begins with a letter or digit and holds at most 64 letters, '
+            'digits, ".", "_" and "-".',
+            param_hint="NAME",
+        )
+    # Absolute, but not resolved: a prefix that is itself a link may be pointed at a newer one.
+    target = Path(os.path.abspath(prefix))  # noqa: PTH100  # Path.absolute() keeps ".."
+    if not os.access(target / "bin" / "python", os.X_OK):
+        raise click.BadParameter(f"there is no {target}/bin/python", param_hint="PREFIX")
+    with _clear_errors():
+        folder = _settings(data=data).data / "environments"
+        make_private(folder.parent)
+        folder.mkdir(exist_ok=True)
+        link = folder / name
+        if link.exists() and not link.is_symlink():
+            raise click.ClickException(f"{link} is an environment of its own, not a link")
+        # Renamed into place: a running server finds the old one or the new one, never none.
+        fresh = folder / f".{name}.{os.getpid()}"
+        fresh.symlink_to(target)
+        fresh.replace(link)
+    click.echo(f"{name} is {target}", err=True)
+
+
+# -------------------------------------------------------------------------------------------------
+
+
+def _settings(**given: object) -> Settings:
+    from fanfold_server.settings import load_settings
+
+    return load_settings({name: value for name, value in given.items() if value is not None})
+
+
+@contextmanager
+def _clear_errors() -> Iterator[None]:
+    """Tell what went wrong in a line, without a traceback, where it is the operator's to mend."""
+    from fanfold_server.compose import StoreUnusable
+    from fanfold_server.model.errors import FanfoldError
+    from fanfold_server.settings import SettingsError
+
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            yield
+    except FanfoldError as exc:
+        raise click.ClickException(exc.message) from exc
+    except (SettingsError, StoreUnusable) as exc:
+        raise click.ClickException(str(exc)) from exc
+
+
+commands: list[click.Command] = [serve, user, env, migrate]

@@ -1,0 +1,247 @@
+"""Put a server together: the only module that names concrete classes.
+
+Everything is opened in order on one stack, and closed in the reverse order, also when opening fails
+half-way.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import orjson
+import structlog
+
+from fanfold_server.http.access_log import AccessLog
+from fanfold_server.http.app import build_app
+from fanfold_server.http.front import ASGIApp, Receive, Scope, Send
+from fanfold_server.http.surface import Environments
+from fanfold_server.model.actor import Actor
+from fanfold_server.model.errors import EngineUnavailable
+from fanfold_server.service.access import Access
+from fanfold_server.service.library import Library
+from fanfold_server.service.passwords import Passwords
+from fanfold_server.settings import Settings, SettingsError
+from fanfold_server.store.migrating import migrate
+from fanfold_server.store.sql import Store, StoreUnusable, open_store, sqlite_url
+
+__all__ = ["Server", "StoreUnusable", "migrate_store", "open_access", "open_server"]
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """Everything that has to do with running functions, as the surface needs it.
+
+    Attributes:
+        environments: lists the environments.
+        runs: answers the run routes.
+        run_paths: the OpenAPI path items of what `runs` answers.
+        health: the members that `GET /health` adds to those of every server, "ready" among them.
+    """
+
+    environments: Environments
+    runs: ASGIApp
+    run_paths: Mapping[str, Any]
+    health: Callable[[], Mapping[str, object]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """An open server; `app` answers requests for as long as it is open."""
+
+    app: ASGIApp
+    settings: Settings
+    access: Access
+    library: Library
+    running: Running
+
+
+@asynccontextmanager
+async def open_server(settings: Settings) -> AsyncIterator[Server]:
+    """Open everything that a server is made of.
+
+    Raises:
+        SettingsError: the data directory cannot be used.
+        StoreUnusable: the database cannot be used.
+    """
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(_open_store(settings))
+        access = _access(store, settings)
+        library = Library(
+            store.scripts, store.accounts, max_source_bytes=settings.script_max_kib * 1024
+        )
+        running = await stack.enter_async_context(_open_running(settings, access, library))
+        log = None
+        if settings.access_log and settings.log_level in {"debug", "info"}:
+            log = AccessLog(_write_log, as_json=settings.log_format == "json")
+            stack.callback(log.flush)
+        yield Server(
+            app=build_app(
+                access=access,
+                library=library,
+                environments=running.environments,
+                runs=running.runs,
+                run_paths=running.run_paths,
+                health=_health(running),
+                max_body_bytes=settings.max_body_mib * MIB,
+                public_url=settings.public_url,
+                record=None if log is None else log.record,
+            ),
+            settings=settings,
+            access=access,
+            library=library,
+            running=running,
+        )
+
+
+@asynccontextmanager
+async def open_access(settings: Settings) -> AsyncIterator[Access]:
+    """Open as much as the operator's account commands need; a server may run beside it."""
+    async with _open_store(settings) as store:
+        yield _access(store, settings)
+
+
+def migrate_store(settings: Settings) -> None:
+    """Make the database, or bring it up to date.
+
+    Raises:
+        StoreUnusable: the database cannot be used.
+    """
+    make_private(settings.data)
+    migrate(sqlite_url(settings.database))
+
+
+# ============================================================ the place of engine and environments
+@asynccontextmanager
+async def _open_running(
+    settings: Settings, access: Access, library: Library
+) -> AsyncIterator[Running]:
+    """Open engine, environments and applying, in this order; close them in the reverse order."""
+    _ = settings, access, library
+    yield Running(
+        environments=_NoEnvironments(),
+        runs=_refuse_run,
+        run_paths={},
+        health=lambda: {"ready": True},
+    )
+
+
+class _NoEnvironments:
+    async def listing(self, actor: Actor) -> list[dict[str, object]]:
+        _ = actor
+        return []
+
+
+async def _refuse_run(scope: Scope, receive: Receive, send: Send) -> None:
+    _ = scope, receive, send
+    raise EngineUnavailable("This server has no engine: it keeps scripts only.")
+
+
+# =================================================================================================
+
+
+@asynccontextmanager
+async def _open_store(settings: Settings) -> AsyncIterator[Store]:
+    make_private(settings.data)
+    async with open_store(sqlite_url(settings.database)) as store:
+        yield store
+
+
+def _access(store: Store, settings: Settings) -> Access:
+    return Access(
+        store.accounts,
+        store.sessions,
+        Passwords(concurrency=settings.login_concurrency),
+        token_lifetime_s=settings.token_lifetime_s,
+        session_lifetime_s=settings.session_lifetime_s,
+    )
+
+
+def _health(running: Running) -> Callable[[], Mapping[str, object]]:
+    fixed = {"version": version("fanfold")}
+
+    def health() -> Mapping[str, object]:
+        now = running.health()
+        return {"status": "ok" if now.get("ready") else "starting", **fixed, **now}
+
+    return health
+
+
+def make_private(directory: Path) -> None:
+    """Make the data directory, for our own account alone.
+
+    One that is there and holds something else than our state keeps its mode: it may be shared on
+    purpose, and the database inside is private by itself.
+
+    Raises:
+        SettingsError: it cannot be made or written, or others may put files into it.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = directory.stat()
+        ours = (directory / "fanfold.db").exists() or not any(directory.iterdir())
+        if status.st_mode & 0o077 and status.st_uid == os.geteuid() and ours:
+            directory.chmod(0o700)
+        elif status.st_mode & 0o022:
+            raise SettingsError(
+                f"data: others may write into {directory}; choose a directory of its own"
+            )
+    except OSError as exc:
+        raise SettingsError(f"data: cannot use {directory}: {exc.strerror}") from exc
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise SettingsError(f"data: {directory} cannot be written")
+
+
+# -------------------------------------------------------------------------------------------- logs
+
+
+def set_up_logging(settings: Settings) -> None:
+    """Send our own records and those of libraries to stderr, in one form.
+
+    Changes the process's logging: only a program's entry calls it.
+    """
+    level = getattr(logging, settings.log_level.upper())
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    last: list[structlog.typing.Processor]
+    if settings.log_format == "json":
+        last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_to_json)]
+    else:
+        last = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    structlog.configure(
+        processors=[*shared, *last],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        )
+    )
+    # Libraries tell at "info" what is only of interest to whoever works on them.
+    logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
+
+
+def _to_json(record: object, **_options: Any) -> str:
+    return orjson.dumps(record, default=str).decode()
+
+
+def _write_log(lines: str) -> None:
+    sys.stderr.write(lines)
+    sys.stderr.flush()

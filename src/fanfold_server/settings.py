@@ -1,0 +1,271 @@
+"""Everything an operator can set: name, default, unit, help.
+
+A value comes from the command line, else from a variable `FANFOLD_…`, else from a TOML file
+(`--config`, or `fanfold.toml` in the data directory), else from the default. The options of
+`fanfold serve` and the reference page are made from this class.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+from typing_extensions import override
+
+ENV_PREFIX = "FANFOLD_"
+CONFIG_NAME = "fanfold.toml"
+
+
+class SettingsError(Exception):
+    """A setting has a wrong value. The message has a line for each, naming it."""
+
+
+def default_data() -> Path:
+    """Say where the server keeps its state if nobody says otherwise."""
+    home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(home) / "fanfold"
+
+
+def default_workers() -> int:
+    """Give as many workers as there are processors for us, and enough for one run at `HIGH`."""
+    return max(8, len(os.sched_getaffinity(0)))
+
+
+class Settings(BaseSettings):
+    """The settings of one server. Never changed once made; use `load_settings`."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid")
+
+    # ------------------------------------------------------------------------ where it runs
+    data: Path = Field(
+        default_factory=default_data,
+        description="Directory of the server's state: database, environments, settings file.",
+    )
+    config: Path | None = Field(
+        None, description="TOML file with settings; otherwise fanfold.toml in the data directory."
+    )
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    tls_certificate: Path | None = Field(
+        None, description="PEM file with the server's certificate and its chain."
+    )
+    tls_key: Path | None = Field(None, description="PEM file with the certificate's private key.")
+    insecure_http: bool = Field(
+        False,
+        description="Listen beyond this machine without TLS (behind a proxy that adds it).",
+    )
+    public_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^/\s]+$",
+        description="Scheme, host and port under which clients reach the server, for links.",
+    )
+
+    # ------------------------------------------------------------------------- environments
+    environment_dirs: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (),
+        description="Directories in which environments are looked for, besides DATA/environments; "
+        'several are separated by ":".',
+    )
+    default_environment: Path | None = Field(
+        None,
+        description="Prefix of the environment for runs that name none; otherwise the environment "
+        'called "default", otherwise the server\'s own interpreter.',
+    )
+    preload: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("numpy", "pandas", "matplotlib.pyplot"),
+        description="Modules that workers have imported before a run, where the environment has "
+        'them; several are separated by ",".',
+    )
+
+    # ------------------------------------------------------------------------------ workers
+    workers: int = Field(
+        default_factory=default_workers, ge=1, le=4096, description="Worker processes busy at once."
+    )
+    worker_memory_mib: int = Field(4096, ge=64, description="Memory of a worker, in MiB.")
+    worker_files: int = Field(1024, ge=64, description="Open files of a worker.")
+    worker_processes: int = Field(
+        512, ge=1, description="Processes and threads that the workers of one owner may have."
+    )
+    worker_file_mib: int = Field(
+        1024, ge=1, description="Largest file that a worker may write, in MiB."
+    )
+    reuse: Literal["auto", "warm", "fork"] = Field(
+        "auto",
+        description="warm: a worker serves many runs of its owner; fork: each run has fresh ones; "
+        "auto: warm for the caller's own scripts, fresh for those of others.",
+    )
+
+    # -------------------------------------------------------------------------------- limits
+    sync_timeout_s: int = Field(
+        120, ge=1, le=43200, description="How long a run may take while its caller waits, in s."
+    )
+    max_queued_runs: int = Field(10_000, ge=1, description="Runs that may wait for a worker.")
+    max_output_len: int = Field(
+        5000, ge=1, description="Largest len() of the object that a call returns."
+    )
+    max_value_mib: int = Field(64, ge=1, description="Largest encoded value of a call, in MiB.")
+    max_answer_mib: int = Field(512, ge=1, description="Largest answer to a run, in MiB.")
+    max_body_mib: int = Field(16, ge=1, description="Largest request body, in MiB.")
+    max_log_kib: int = Field(
+        64, ge=0, description="What is kept of the text that a call prints, in KiB."
+    )
+    script_max_kib: int = Field(1024, ge=1, description="Largest source of a script, in KiB.")
+    cap_low: int = Field(2, ge=1, description="Workers of a run at service level LOW, at most.")
+    cap_medium: int = Field(4, ge=1, description="Workers of a run at level MEDIUM, at most.")
+    cap_high: int = Field(8, ge=1, description="Workers of a run at level HIGH, at most.")
+    cap_tp: int = Field(1, ge=1, description="Workers of a run at level TP, at most.")
+    cap_tpurgent: int = Field(8, ge=1, description="Workers of a run at level TPURGENT, at most.")
+
+    # ------------------------------------------------------------------------- compatibility
+    print_is_error: bool = Field(
+        False, description="Refuse the result of a function that prints, with error 1026."
+    )
+    strict: bool = Field(
+        False,
+        description="Refuse what is otherwise put right with a warning header, such as a timeout "
+        "out of range.",
+    )
+
+    # -------------------------------------------------------------------------------- logins
+    token_lifetime_s: int = Field(3600, ge=1, description="How long a token lives, in s.")
+    session_lifetime_s: int = Field(
+        28800, ge=1, description="How long after a login its token may be renewed, in s."
+    )
+    login_concurrency: int = Field(
+        2, ge=1, le=64, description="Passwords checked at once; each check takes 64 MiB."
+    )
+
+    # ---------------------------------------------------------------------------------- logs
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe messages that are logged."
+    )
+    log_format: Literal["json", "console"] = Field(
+        "json", description="One JSON object a line, or lines for people."
+    )
+    access_log: bool = Field(True, description="Log a line for every request.")
+
+    @classmethod
+    @override
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the file, which the first two may name, after them."""
+        said = {**env_settings(), **init_settings()}
+        if config := said.get("config"):
+            path = Path(config)
+            path.open("rb").close()  # one that is named must be there
+        else:
+            path = Path(said.get("data") or default_data()) / CONFIG_NAME
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, path)
+
+    @field_validator("environment_dirs", mode="before")
+    @classmethod
+    def _split_paths(cls, value: object) -> object:
+        return (
+            [part for part in value.split(os.pathsep) if part] if isinstance(value, str) else value
+        )
+
+    @field_validator("preload", mode="before")
+    @classmethod
+    def _split_modules(cls, value: object) -> object:
+        if isinstance(value, str):
+            return [part.strip() for part in value.split(",") if part.strip()]
+        return value
+
+    @field_validator("preload")
+    @classmethod
+    def _are_modules(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for module in value:
+            if not all(part.isidentifier() for part in module.split(".")):
+                raise ValueError(f'"{module}" is not the name of a module')
+        return value
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key are needed together")
+        if self.session_lifetime_s < self.token_lifetime_s:
+            raise ValueError("session_lifetime_s must not be less than token_lifetime_s")
+        return self
+
+    @property
+    def tls(self) -> bool:
+        """Whether the server speaks TLS itself."""
+        return self.tls_certificate is not None
+
+    @property
+    def database(self) -> Path:
+        """The file of the embedded database."""
+        return self.data / "fanfold.db"
+
+    def refuse_exposure(self) -> None:
+        """Refuse to send passwords and tokens over a network in the clear.
+
+        Apart from the rest, since only a server that listens is concerned.
+
+        Raises:
+            SettingsError: `host` is not this machine alone, and there is no TLS.
+        """
+        if self.tls or self.insecure_http or _is_loopback(self.host):
+            return
+        raise SettingsError(
+            f"host: {self.host} can be reached from other machines, and passwords and tokens would "
+            "travel in the clear. Give --tls-certificate and --tls-key; or, behind a proxy that "
+            "adds TLS, --insecure-http."
+        )
+
+
+def load_settings(given: Mapping[str, object] | None = None) -> Settings:
+    """Gather the settings from the command line, the environment, the file and the defaults.
+
+    Args:
+        given: what the command line says, by field name; what it leaves out is not in it.
+
+    Raises:
+        SettingsError: a value is wrong, a name is unknown, or the file cannot be read.
+    """
+    try:
+        return Settings(**dict(given or {}))  # type: ignore[arg-type]  # what it is for
+    except ValidationError as exc:
+        raise SettingsError("\n".join(_line(error) for error in exc.errors())) from exc
+    except OSError as exc:
+        raise SettingsError(f"config: cannot read {exc.filename}: {exc.strerror}") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise SettingsError(f"config: the file is not TOML: {exc}") from exc
+
+
+def _line(error: ErrorDetails) -> str:
+    name = ".".join(str(part) for part in error["loc"])
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        return f"{name}: there is no such setting"
+    if not name:
+        return message
+    return f"{name}: {message[:1].lower()}{message[1:]}, not {error['input']!r}"
+
+
+def _is_loopback(host: str) -> bool:
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False  # a name: who knows
