@@ -108,10 +108,11 @@ def explain_validation(exc: RequestValidationError, members: Sequence[str]) -> F
     """Name the member, what came, and what would be right.
 
     Args:
-        exc: what the framework found; only its first complaint is told.
+        exc: what the framework found. One complaint is told: that about an unknown member before
+            that about the missing one which it was meant to be.
         members: the names that the body's object may have.
     """
-    first = exc.errors()[0]
+    first = min(exc.errors(), key=lambda error: error["type"] != "extra_forbidden")
     kind: str = first["type"]
     place, *path = first["loc"]
     if kind == "json_invalid":
