@@ -19,13 +19,19 @@ from typing import Any
 import orjson
 import structlog
 
+from fanfold_server.engine.local import EngineOptions, LocalEngine
+from fanfold_server.engine.running import RunLimits
+from fanfold_server.engine.sandbox import Limits, Sandbox
+from fanfold_server.environments.folders import Folders
 from fanfold_server.http.access_log import AccessLog
 from fanfold_server.http.app import build_app
-from fanfold_server.http.front import ASGIApp, Receive, Scope, Send
+from fanfold_server.http.apply import RunRoute
+from fanfold_server.http.front import ASGIApp
+from fanfold_server.http.run_schemas import openapi_paths
 from fanfold_server.http.surface import Environments
-from fanfold_server.model.actor import Actor
-from fanfold_server.model.errors import EngineUnavailable
+from fanfold_server.model.apply import ServiceLevel
 from fanfold_server.service.access import Access
+from fanfold_server.service.applying import Applying, Caps
 from fanfold_server.service.library import Library
 from fanfold_server.service.passwords import Passwords
 from fanfold_server.settings import Settings, SettingsError
@@ -120,33 +126,84 @@ def migrate_store(settings: Settings) -> None:
     migrate(sqlite_url(settings.database))
 
 
-# ============================================================ the place of engine and environments
 @asynccontextmanager
 async def _open_running(
     settings: Settings, access: Access, library: Library
 ) -> AsyncIterator[Running]:
     """Open engine, environments and applying, in this order; close them in the reverse order."""
-    _ = settings, access, library
-    yield Running(
-        environments=_NoEnvironments(),
-        runs=_refuse_run,
-        run_paths={},
-        health=lambda: {"ready": True},
+    environments = Folders(
+        folders=(settings.data / "environments", *settings.environment_dirs),
+        default=settings.default_environment,
+        fallback=Path(sys.prefix),
     )
+    if environments.uses_own_interpreter:
+        structlog.get_logger("fanfold_server").warning(
+            "no environment of its own",
+            hint='runs take place beside the server\'s packages: set "default_environment", or '
+            'register an environment named "default"',
+        )
+    engine = await _open_engine(settings, environments)
+    caps = Caps(
+        by_level={
+            ServiceLevel.LOW: settings.cap_low,
+            ServiceLevel.MEDIUM: settings.cap_medium,
+            ServiceLevel.HIGH: settings.cap_high,
+            ServiceLevel.TP: settings.cap_tp,
+            ServiceLevel.TPURGENT: settings.cap_tpurgent,
+        }
+    )
+    applying = Applying(
+        engine=engine,
+        timeout_s=settings.sync_timeout_s,
+        max_answer_bytes=settings.max_answer_mib * MIB,
+    )
+    try:
+        yield Running(
+            environments=environments,
+            runs=RunRoute(
+                access=access,
+                library=library,
+                environments=environments,
+                applying=applying,
+                caps=caps,
+                strict=settings.strict,
+            ),
+            run_paths=openapi_paths(),
+            health=engine.describe,
+        )
+    finally:
+        await engine.close()
 
 
-class _NoEnvironments:
-    async def listing(self, actor: Actor) -> list[dict[str, object]]:
-        _ = actor
-        return []
-
-
-async def _refuse_run(scope: Scope, receive: Receive, send: Send) -> None:
-    _ = scope, receive, send
-    raise EngineUnavailable("This server has no engine: it keeps scripts only.")
-
-
-# =================================================================================================
+async def _open_engine(settings: Settings, environments: Folders) -> LocalEngine:
+    """Start the engine of this machine."""
+    engine = LocalEngine(
+        options=EngineOptions(
+            workers=settings.workers,
+            pools=settings.pools,
+            max_queued_runs=settings.max_queued_runs,
+            reuse=settings.reuse,
+            preload=settings.preload,
+            limits=RunLimits(
+                max_len=settings.max_output_len,
+                max_value_bytes=settings.max_value_mib * MIB,
+                max_log_bytes=settings.max_log_kib * 1024,
+                refuse_output=settings.print_is_error,
+            ),
+        ),
+        sandbox=Sandbox(
+            Limits(
+                memory_mib=settings.worker_memory_mib,
+                files=settings.worker_files,
+                processes=settings.worker_processes,
+                file_mib=settings.worker_file_mib,
+            )
+        ),
+        cache=settings.data / "cache",
+        spare=environments.find(None),
+    )
+    engine.open()
+    return engine
 
 
 @asynccontextmanager

@@ -94,6 +94,12 @@ class Settings(BaseSettings):
     workers: int = Field(
         default_factory=default_workers, ge=1, le=4096, description="Worker processes busy at once."
     )
+    pools: int = Field(
+        16,
+        ge=1,
+        description="Owners and environments that may have workers at once; the least recently "
+        "used makes room for another.",
+    )
     worker_memory_mib: int = Field(4096, ge=64, description="Memory of a worker, in MiB.")
     worker_files: int = Field(1024, ge=64, description="Open files of a worker.")
     worker_processes: int = Field(

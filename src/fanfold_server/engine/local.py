@@ -9,16 +9,19 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import shutil
 import signal
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fanfold_server.engine.bundle import write_bundle
 from fanfold_server.engine.leases import Lease
 from fanfold_server.engine.pool import Pool
 from fanfold_server.engine.port import Recorder, Work
-from fanfold_server.engine.running import FATAL, LocalRun, RunLimits
+from fanfold_server.engine.running import LocalRun, RunLimits
 from fanfold_server.engine.sandbox import Sandbox
 from fanfold_server.engine.worker import Forged, Held, Owner, State, Worker, end_frame, lease_frame
 from fanfold_server.engine.zygote import Zygote
@@ -71,7 +74,6 @@ class LocalEngine:
     """Runs works in worker processes of this machine; the `Engine` of the port.
 
     Args:
-        scratch: directory for the runtime and private directories; other users may pass through.
         cache: directory for what speeds up the start of environments.
         spare: the environment for which an unowned zygote is kept ready; None for no spare.
     """
@@ -81,15 +83,14 @@ class LocalEngine:
         *,
         options: EngineOptions,
         sandbox: Sandbox,
-        bundle: Path,
-        scratch: Path,
         cache: Path,
         spare: Environment | None,
     ) -> None:
         self._options = options
         self._sandbox = sandbox
-        self._bundle = bundle
-        self._scratch = scratch
+        self._scratch = Path(tempfile.mkdtemp(prefix="fanfold-"))
+        self._scratch.chmod(0o711)  # others may pass through, to directories of their own
+        self._bundle = write_bundle(self._scratch)
         self._cache = cache
         self._spare_environment = spare
         self._spare: Zygote | None = None
@@ -180,6 +181,7 @@ class LocalEngine:
         await asyncio.gather(*(pool.close() for pool in self._pools.values()), *zygotes)
         await asyncio.gather(*self._background, return_exceptions=True)
         self._pools.clear()
+        await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
 
     # ------------------------------------------------------------------ pools
 
@@ -361,7 +363,7 @@ class LocalEngine:
         current.lost_in_a_row = 0
         current.record(outcome)
         if isinstance(outcome, Failed) and (
-            current.work.stop_on_failure or outcome.failure.kind in FATAL
+            current.work.stop_on_failure or outcome.failure.kind.is_fatal
         ):
             self._end_run(current)
 

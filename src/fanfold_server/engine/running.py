@@ -11,10 +11,7 @@ from fanfold_runtime import protocol as p
 from fanfold_server.engine.leases import Leases
 from fanfold_server.engine.port import Recorder, Work
 from fanfold_server.engine.worker import Worker, program_key
-from fanfold_server.model.outcome import FailureKind, Outcome, Values
-
-FATAL = frozenset((FailureKind.LOAD, FailureKind.NO_FIGURES, FailureKind.NO_GENERATOR))
-"""Failures that every call of a work would have: the work ends with the first."""
+from fanfold_server.model.outcome import Outcome, Values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,11 +10,13 @@ import asyncio
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import orjson
 
 EVERY_S: Final = 0.2
+_US_PER_S: Final = 1_000_000
 
 
 class Served(NamedTuple):
@@ -85,4 +87,11 @@ def _console_line(at: float, served: Served) -> str:
 
 
 def _iso(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    second = int(at)
+    return f"{_iso_second(second)}.{int((at - second) * _US_PER_S):06d}Z"
+
+
+@lru_cache(maxsize=2)
+def _iso_second(at: int) -> str:
+    """Write a whole second; a batch holds many requests of the same one."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S")

@@ -125,11 +125,11 @@ def explain_validation(exc: RequestValidationError, members: Sequence[str]) -> F
             else "The request body must be a JSON object, sent as Content-Type: application/json."
         )
     field = ".".join(str(step) for step in path)
-    complaint = _complaint(first, members)
+    complaint = complaint(first, members)
     return InvalidField(f'The {_PLACES[str(place)]} "{field}" {complaint}', field=field)
 
 
-def _complaint(error: dict[str, Any], members: Sequence[str]) -> str:
+def complaint(error: dict[str, Any], members: Sequence[str]) -> str:
     """Say what is wrong with a member, as the rest of a sentence."""
     match error["type"]:
         case "missing":

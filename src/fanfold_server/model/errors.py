@@ -123,6 +123,12 @@ class JobsUnavailable(CallerError):
     code = 2018
 
 
+class AnswerTooLarge(CallerError):
+    """The answer is larger than this server sends at once."""
+
+    code = 2020
+
+
 class UserExists(CallerError):
     """A user of this name exists."""
 

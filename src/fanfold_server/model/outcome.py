@@ -34,6 +34,14 @@ class FailureKind(IntEnum):
     NO_GENERATOR = 3010
     """The function wants `rng` and the environment has no numpy."""
 
+    @property
+    def is_fatal(self) -> bool:
+        """Whether every call of the run would fail so: the run ends with the first."""
+        return self in _FATAL
+
+
+_FATAL = frozenset((FailureKind.LOAD, FailureKind.NO_FIGURES, FailureKind.NO_GENERATOR))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:

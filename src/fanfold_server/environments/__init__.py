@@ -1,0 +1,1 @@
+"""Named environments: finding them by name, and saying what is in them."""

@@ -1,0 +1,167 @@
+"""Environments that lie in folders: each child that holds an interpreter, by its own name.
+
+A virtual environment has `pyvenv.cfg`, a conda prefix `conda-meta/history`; a symbolic link to one
+gives it another name. A name is looked up in the listing, never joined to a path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import json
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from fanfold_server.model.actor import Actor
+from fanfold_server.model.environment import DEFAULT_ENVIRONMENT, Environment
+from fanfold_server.model.errors import UnknownEnvironment
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""What an environment may be called."""
+
+FRESH_S = 1.0
+"""How old a listing of the folders may be when a name is looked up."""
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+_STEP = 1024
+
+
+def kind_of(prefix: Path) -> str | None:
+    """Say what kind of environment lies in a directory: `venv`, `conda`, or None for no such."""
+    if not os.access(prefix / "bin" / "python", os.X_OK):
+        return None
+    if (prefix / "conda-meta" / "history").is_file():
+        return "conda"
+    if (prefix / "pyvenv.cfg").is_file():
+        return "venv"
+    return None
+
+
+class Folders:
+    """The environments in some folders; the `Environments` of the port.
+
+    Args:
+        folders: searched in this order; the first that has a name wins. They need not exist.
+        default: prefix for runs that name no environment; without it the one called "default",
+            else `fallback`.
+        fallback: the prefix of the server's own interpreter.
+    """
+
+    def __init__(self, *, folders: Iterable[Path], default: Path | None, fallback: Path) -> None:
+        self._folders = tuple(folders)
+        self._default = default
+        self._fallback = fallback
+        self._known: dict[str, Environment] = {}
+        self._read_at = float("-inf")
+        self._sizes: dict[Path, tuple[float, int]] = {}
+
+    def find(self, name: str | None) -> Environment:
+        now = time.monotonic()
+        if now - self._read_at > FRESH_S:
+            self._known = {e.name: e for e in self._scan()}
+            self._read_at = now
+        found = self._known.get(name or DEFAULT_ENVIRONMENT)
+        if found is None:
+            raise _unknown(name or DEFAULT_ENVIRONMENT, list(self._known))
+        return found
+
+    @property
+    def uses_own_interpreter(self) -> bool:
+        """Whether runs that name no environment take place beside the server's own packages."""
+        return self.find(None).prefix == self._fallback
+
+    def _scan(self) -> Iterator[Environment]:
+        """Yield what is there; of one name the last wins."""
+        yield self._environment(DEFAULT_ENVIRONMENT, self._fallback, "venv")
+        for folder in reversed(self._folders):
+            try:
+                children = sorted(folder.iterdir())
+            except OSError:  # it need not exist
+                continue
+            for child in children:
+                kind = kind_of(child) if NAME.fullmatch(child.name) else None
+                if kind is not None:
+                    yield self._environment(child.name, child, kind)
+        if self._default is not None:
+            kind = kind_of(self._default) or "venv"
+            yield self._environment(DEFAULT_ENVIRONMENT, self._default, kind)
+
+    @staticmethod
+    def _environment(name: str, prefix: Path, kind: str) -> Environment:
+        return Environment(name=name, prefix=prefix.resolve(), kind=kind)
+
+    async def listing(self, actor: Actor) -> list[dict[str, object]]:
+        _ = actor  # every environment is everyone's
+        self.find(None)
+        return await asyncio.to_thread(self._describe_all, list(self._known.values()))
+
+    def _describe_all(self, environments: list[Environment]) -> list[dict[str, object]]:
+        return [self._describe(e) for e in sorted(environments, key=lambda e: e.name)]
+
+    def _describe(self, environment: Environment) -> dict[str, object]:
+        prefix = environment.prefix
+        packages = _packages(prefix)
+        return {
+            "size": human_size(self._size(prefix)),
+            "name": environment.name,
+            "description": f"{environment.kind} environment with Python {_python(prefix)}",
+            "number_of_installed_packages": len(packages),
+            "tags": {"python": _python(prefix), "application": "OML4PY"},
+        }
+
+    def _size(self, prefix: Path) -> int:
+        """Return the bytes below a prefix; counted anew when its package folder has changed."""
+        changed = max((p.stat().st_mtime for p in _site_packages(prefix)), default=0.0)
+        known = self._sizes.get(prefix)
+        if known is None or known[0] != changed:
+            known = self._sizes[prefix] = (changed, _bytes_below(prefix))
+        return known[1]
+
+
+def human_size(size_bytes: int) -> str:
+    """Write a size for people: `1.7 GiB`."""
+    size = float(size_bytes)
+    for unit in _UNITS[:-1]:
+        if size < _STEP:
+            return f"{size:.1f} {unit}"
+        size /= _STEP
+    return f"{size:.1f} {_UNITS[-1]}"
+
+
+def _unknown(name: str, known: list[str]) -> UnknownEnvironment:
+    near = difflib.get_close_matches(name, known, n=1)
+    guess = f'; did you mean "{near[0]}"?' if near else "."
+    return UnknownEnvironment(
+        f'The member "envName" is {json.dumps(name[:80])}: there is no environment of this name; '
+        f"there are {', '.join(sorted(known))}{guess}",
+        field="envName",
+    )
+
+
+def _site_packages(prefix: Path) -> list[Path]:
+    return list(prefix.glob("lib/python3*/site-packages"))
+
+
+def _packages(prefix: Path) -> set[str]:
+    names = {p.name for site in _site_packages(prefix) for p in site.glob("*.dist-info")}
+    return names | {p.name for p in prefix.glob("conda-meta/*.json")}
+
+
+def _python(prefix: Path) -> str:
+    """Return the `major.minor` of a prefix's Python, from the name of its library folder."""
+    sites = _site_packages(prefix)
+    return sites[0].parent.name.removeprefix("python") if sites else "unknown"
+
+
+def _bytes_below(directory: Path) -> int:
+    total = 0
+    for folder, _, files in os.walk(directory):
+        for name in files:
+            try:
+                total += (Path(folder) / name).lstat().st_size
+            except OSError:  # removed meanwhile
+                continue
+    return total

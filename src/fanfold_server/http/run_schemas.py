@@ -1,0 +1,310 @@
+"""The bodies of do-eval and index-apply: the compatible wire's names, and ours beside them.
+
+Members that do not exist or do not apply are tolerated, as printed examples demand; those that do
+are checked strictly and named when they are wrong. The same models validate and document.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fanfold_server.http.handlers import complaint
+from fanfold_server.model.apply import OnError, ServiceLevel
+from fanfold_server.model.errors import InvalidBody, InvalidField, InvalidParameters
+
+INT32_MAX = 2**31 - 1
+MIN_TIMEOUT_S = 1800
+MAX_TIMEOUT_S = 43200
+MAX_SEED = 2**63 - 1
+
+_LEVELS = {
+    "v1": ("LOW", "MEDIUM", "HIGH"),
+    "v2": ("LOW", "MEDIUM", "HIGH", "TP", "TPURGENT"),
+}
+_CONTROL = "oml_"
+
+
+class DoEval(BaseModel):
+    """Run a stored function once."""
+
+    model_config = ConfigDict(
+        extra="ignore",
+        strict=True,
+        frozen=True,
+        json_schema_extra={"example": {"parameters": '{"num":10,"scale":100}', "service": "LOW"}},
+    )
+
+    parameters: Annotated[
+        str | dict[str, Any] | None,
+        Field(
+            description="Keyword arguments, as text that holds a JSON object (an object will do). "
+            "Names that begin with `oml_` steer the run and are not passed on."
+        ),
+    ] = None
+    asyncFlag: Annotated[bool | None, Field(description="Run as a job.")] = None  # noqa: N815
+    timeout: Annotated[
+        int | None,
+        Field(description="Seconds that a job may take: 1800 to 43200.", ge=0, le=INT32_MAX),
+    ] = None
+    graphicsFlag: Annotated[  # noqa: N815
+        bool | None, Field(description="Capture figures as PNG.")
+    ] = None
+    envName: Annotated[  # noqa: N815
+        str | None, Field(description="The environment to run in.", max_length=200)
+    ] = None
+    service: Annotated[
+        str | None,
+        Field(
+            description="Service level, which caps the degree of parallelism: LOW (default), "
+            "MEDIUM, HIGH; with v2 also TP and TPURGENT.",
+            max_length=20,
+        ),
+    ] = None
+    seed: Annotated[
+        int | None,
+        Field(
+            description="fanfold's own: what all randomness of the run follows from. Without it "
+            "one is drawn; the header Fanfold-Seed says which.",
+            ge=0,
+            le=MAX_SEED,
+        ),
+    ] = None
+    onError: Annotated[  # noqa: N815
+        Literal["fail", "continue"] | None,
+        Field(
+            description="fanfold's own: `fail` (default) ends the run with the first failed call; "
+            "`continue` answers 200 with `null` for each failed call and a member `errors`."
+        ),
+    ] = None
+    scriptVersion: Annotated[  # noqa: N815
+        int | None,
+        Field(description="fanfold's own: the version to run; the current one by default.", ge=1),
+    ] = None
+
+
+class IndexApply(DoEval):
+    """Run a stored function `times` times, with the index 1, 2, … as first argument."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"times": 10, "parallelFlag": True, "service": "MEDIUM"}}
+    )
+
+    times: Annotated[int, Field(description="How many times.", ge=1, le=INT32_MAX)]
+    parallelFlag: Annotated[  # noqa: N815
+        bool | None, Field(description="Run calls in parallel.")
+    ] = None
+    parallel: Annotated[
+        int | None,
+        Field(
+            description="Degree of parallelism; above the service level's cap it is lowered.",
+            ge=0,
+            le=INT32_MAX,
+        ),
+    ] = None
+
+
+BODIES: dict[str, type[DoEval]] = {"do-eval": DoEval, "index-apply": IndexApply}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """What a body says, with the control arguments taken out of the parameters.
+
+    Attributes:
+        times: None for do-eval.
+        parameters: JSON text of an object.
+        warnings: what was put right, in words.
+    """
+
+    times: int | None
+    parameters: bytes
+    is_async: bool
+    graphics: bool
+    environment: str | None
+    service: ServiceLevel
+    parallel_flag: bool
+    parallel: int | None
+    seed: int | None
+    on_error: OnError
+    script_version: int | None
+    warnings: tuple[str, ...]
+
+
+def read_run(verb: str, version: str, body: bytes, *, strict: bool) -> RunRequest:
+    """Read the body of a run.
+
+    Args:
+        verb: do-eval or index-apply.
+        version: v1 or v2, which differ in their service levels.
+        strict: refuse what is otherwise put right with a warning.
+
+    Raises:
+        InvalidBody, InvalidField, InvalidParameters: the first thing that is wrong.
+    """
+    model = BODIES[verb]
+    try:
+        said = model.model_validate_json(body or b"{}")
+    except ValidationError as exc:
+        raise _refusal(exc, model) from None
+    parameters, control = _parameters(said.parameters)
+    warnings = _check_timeout(said, strict=strict)
+    service = said.service or _control_text(control, "oml_service_level") or "LOW"
+    is_index = isinstance(said, IndexApply)
+    return RunRequest(
+        times=said.times if isinstance(said, IndexApply) else None,
+        parameters=parameters,
+        is_async=_flag(said.asyncFlag, control, "oml_async_flag"),
+        graphics=_flag(said.graphicsFlag, control, "oml_graphics_flag"),
+        environment=said.envName or None,
+        service=_level(service, version),
+        parallel_flag=is_index
+        and _flag(getattr(said, "parallelFlag", None), control, "oml_parallel_flag"),
+        parallel=said.parallel if isinstance(said, IndexApply) else None,
+        seed=said.seed,
+        on_error=OnError(said.onError) if said.onError else OnError.FAIL,
+        script_version=said.scriptVersion,
+        warnings=warnings,
+    )
+
+
+def _refusal(exc: ValidationError, model: type[DoEval]) -> InvalidBody | InvalidField:
+    first = exc.errors(include_url=False)[0]
+    if first["type"] == "json_invalid":
+        return InvalidBody(f"The request body is not JSON: {first['ctx']['error']}.")
+    if not first["loc"]:
+        return InvalidBody("The request body must be a JSON object.")
+    field = str(first["loc"][0])
+    if field == "parameters":
+        return InvalidField(
+            'The member "parameters" must be text that holds a JSON object, such as '
+            '"{\\"num\\": 10}".',
+            field=field,
+        )
+    words = complaint(dict(first), [name for name in model.model_fields])
+    return InvalidField(f'The member "{field}" {words}', field=field)
+
+
+def _parameters(given: str | dict[str, Any] | None) -> tuple[bytes, dict[str, Any]]:
+    """Return the keyword arguments as JSON text, and the control arguments."""
+    if given is None:
+        return b"{}", {}
+    text = given if isinstance(given, str) else _dump(given)
+    if not text.strip():
+        return b"{}", {}
+    try:
+        raw = text.encode()
+        decoded = orjson.loads(raw)
+    except (orjson.JSONDecodeError, UnicodeEncodeError) as exc:
+        raise InvalidParameters(
+            f'The member "parameters" does not hold JSON: {exc}.', field="parameters"
+        ) from None
+    if not isinstance(decoded, dict):
+        raise InvalidParameters(
+            f'The member "parameters" must hold a JSON object, not {text[:60]!r}.',
+            field="parameters",
+        )
+    if not any(name.startswith(_CONTROL) for name in decoded):
+        return raw, {}  # the worker decodes the very text, so large integers stay what they are
+    members = json.loads(text)
+    control = {name: v for name, v in members.items() if name.startswith(_CONTROL)}
+    rest = {name: v for name, v in members.items() if not name.startswith(_CONTROL)}
+    return _dump(rest).encode(), control
+
+
+def _dump(members: dict[str, Any]) -> str:
+    try:
+        return json.dumps(members, allow_nan=False, separators=(",", ":"))
+    except ValueError:
+        raise InvalidParameters(
+            'The member "parameters" holds NaN or an infinity, which JSON does not have.',
+            field="parameters",
+        ) from None
+
+
+def _check_timeout(said: DoEval, *, strict: bool) -> tuple[str, ...]:
+    timeout = said.timeout
+    if timeout is None or MIN_TIMEOUT_S <= timeout <= MAX_TIMEOUT_S:
+        return ()
+    wanted = f"{MIN_TIMEOUT_S} to {MAX_TIMEOUT_S} seconds"
+    if strict:
+        raise InvalidField(
+            f'The member "timeout" is {timeout}; it should be {wanted}.', field="timeout"
+        )
+    return (f"timeout {timeout} is out of range ({wanted}); the nearest is used",)
+
+
+def _flag(value: bool | None, control: dict[str, Any], name: str) -> bool:
+    """Return a flag, or the control argument of that meaning if the flag is absent."""
+    return value if value is not None else bool(control.get(name, False))
+
+
+def _control_text(control: dict[str, Any], name: str) -> str | None:
+    value = control.get(name)
+    return value if isinstance(value, str) else None
+
+
+def _level(service: str, version: str) -> ServiceLevel:
+    name = service.upper()
+    allowed = _LEVELS[version]
+    if name not in allowed:
+        raise InvalidField(
+            f'The member "service" is {json.dumps(service)}; it should be one of '
+            f"{', '.join(allowed)}.",
+            field="service",
+        )
+    return ServiceLevel(name)
+
+
+# ------------------------------------------------------------------------------------ the document
+
+_JSON = "application/json"
+_ANSWER = {
+    "description": 'The answer; with `onError` "continue" a member `errors` may stand beside it.',
+    "headers": {
+        "Fanfold-Seed": {
+            "description": "The seed of the run, given or drawn.",
+            "schema": {"type": "integer"},
+        },
+        "Fanfold-Script-Version": {
+            "description": "The version of the script that ran.",
+            "schema": {"type": "integer"},
+        },
+    },
+    "content": {_JSON: {"schema": {"type": "object", "required": ["result"]}}},
+}
+
+
+def openapi_paths() -> dict[str, Any]:
+    """Return the OpenAPI path items of the runs."""
+    paths = {}
+    for version in ("v1", "v2"):
+        for verb, model in BODIES.items():
+            for owned in (False, True):
+                path = f"/oml/api/py-scripts/{version}/{verb}/{{scriptName}}"
+                path += "/{ownerName}" if owned else ""
+                paths[path] = {"post": _operation(version, verb, model, owned=owned)}
+    return paths
+
+
+def _operation(version: str, verb: str, model: type[DoEval], *, owned: bool) -> dict[str, Any]:
+    schema = model.model_json_schema()
+    names = ["scriptName", *(["ownerName"] if owned else [])]
+    return {
+        "operationId": "_".join([verb.replace("-", "_"), version, *(["owned"] if owned else [])]),
+        "tags": ["runs"],
+        "summary": (model.__doc__ or "").strip(),
+        "parameters": [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            for name in names
+        ],
+        "requestBody": {
+            "required": verb == "index-apply",
+            "content": {_JSON: {"schema": schema}},
+        },
+        "responses": {"200": _ANSWER},
+    }

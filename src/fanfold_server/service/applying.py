@@ -1,0 +1,142 @@
+"""Running a script while its caller waits: plan, engine, fold."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from fanfold_server.engine.port import Engine, Running
+from fanfold_server.model.apply import Apply, OnError, ServiceLevel
+from fanfold_server.model.errors import AnswerTooLarge
+from fanfold_server.model.outcome import Failed
+from fanfold_server.service.folding import Gathered, first_failure, fold
+from fanfold_server.service.planning import plan
+
+WATCH_AFTER_S = 0.05
+"""A run that takes longer than this is watched for its caller's leaving; most are over by then."""
+
+
+class CallerLeft(Exception):
+    """Nobody waits for the answer any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caps:
+    """How many workers a run may have at each service level, ≥ 1."""
+
+    by_level: Mapping[ServiceLevel, int]
+
+    def degree(self, level: ServiceLevel, *, parallel_flag: bool, parallel: int | None) -> int:
+        """Return how many workers a request gets; more than the level has is lowered in silence.
+
+        `parallel` above 1 implies the flag; the flag alone means as many as the level has.
+        """
+        cap = self.by_level[level]
+        if parallel is not None and (parallel > 1 or parallel_flag):
+            return max(1, min(parallel, cap))
+        return cap if parallel_flag else 1
+
+
+class Applying:
+    """Runs scripts for callers who wait.
+
+    Args:
+        timeout_s: how long a run may take, seconds, > 0.
+        max_answer_bytes: a larger answer is refused, whole.
+    """
+
+    def __init__(self, *, engine: Engine, timeout_s: float, max_answer_bytes: int) -> None:
+        self._engine = engine
+        self._timeout_s = timeout_s
+        self._max_answer_bytes = max_answer_bytes
+
+    async def run(
+        self, apply: Apply, leaving: Callable[[], Awaitable[None]]
+    ) -> list[bytes] | Failed:
+        """Run a script and return the answer's body in pieces, or the call that failed it.
+
+        Args:
+            leaving: waits until the caller goes away; used only by runs that take a while.
+
+        Raises:
+            CallerLeft: the caller went away; everything that was begun is stopped.
+            AnswerTooLarge, RunTimedOut, EngineUnavailable, Overloaded, ShuttingDown: as they say.
+        """
+        gathered = Gathered()
+        work = plan(apply, timeout_s=self._timeout_s, keep_logs=False)
+        running = self._engine.start(work, gathered)
+        done = running.done
+        if not done.done():
+            await self._wait(running, gathered, leaving)
+        done.result()
+        if gathered.size_bytes > self._max_answer_bytes:
+            limit = self._max_answer_bytes
+            raise AnswerTooLarge(
+                f"The values take more than {limit} bytes, the limit of one answer; return less "
+                "per call, or ask for fewer calls.",
+                limit_bytes=limit,
+            )
+        if apply.on_error is OnError.FAIL and gathered.failed:
+            failed = first_failure(gathered)
+            assert failed is not None
+            return failed
+        fatal = next((f for f in gathered.failed if f.failure.kind.is_fatal), None)
+        if fatal is not None:
+            return fatal
+        return fold(apply, gathered)
+
+    async def _wait(
+        self, running: Running, gathered: Gathered, leaving: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Wait for the run, its caller's leaving, or too large an answer."""
+        watch = _Watch(running, gathered, self._max_answer_bytes, leaving)
+        try:
+            await running.done
+        except asyncio.CancelledError:
+            running.cancel()
+            raise
+        finally:
+            watch.end()
+        if watch.left:
+            raise CallerLeft
+
+
+class _Watch:
+    """Stops a run that nobody waits for or whose answer has become too large."""
+
+    __slots__ = ("_gathered", "_leaving", "_max_bytes", "_running", "_task", "_timer", "left")
+
+    def __init__(
+        self,
+        running: Running,
+        gathered: Gathered,
+        max_bytes: int,
+        leaving: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._running = running
+        self._gathered = gathered
+        self._max_bytes = max_bytes
+        self._leaving = leaving
+        self._task: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._look)
+        self.left = False
+
+    def _look(self) -> None:
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._wait_for_leaving())
+        if self._gathered.size_bytes > self._max_bytes:
+            self._running.cancel()
+            return
+        self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._look)
+
+    async def _wait_for_leaving(self) -> None:
+        await self._leaving()
+        if not self._running.done.done():
+            self.left = True
+            self._running.cancel()
+
+    def end(self) -> None:
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
