@@ -125,8 +125,8 @@ def explain_validation(exc: RequestValidationError, members: Sequence[str]) -> F
             else "The request body must be a JSON object, sent as Content-Type: application/json."
         )
     field = ".".join(str(step) for step in path)
-    complaint = complaint(first, members)
-    return InvalidField(f'The {_PLACES[str(place)]} "{field}" {complaint}', field=field)
+    what = f'The {_PLACES[str(place)]} "{field}" {complaint(first, members)}'
+    return InvalidField(what, field=field)
 
 
 def complaint(error: dict[str, Any], members: Sequence[str]) -> str:
