@@ -1,1 +1,1 @@
-"""Where code runs: workers in the user's interpreter, and the leases that share a run among them."""
+"""Where code runs: workers in the user's interpreter, and the leases that share a run."""

@@ -112,7 +112,7 @@ class Leases:
                 first of them can have been begun.
 
         Returns:
-            The index of the call that is convicted, to be recorded as lost; None if all are retried.
+            The index of the convicted call, to be recorded as lost; None if all are retried.
         """
         convicted: int | None = None
         for position, (lease, done) in enumerate(held):

@@ -9,25 +9,24 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import shutil
-import signal
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fanfold_server.engine.bundle import write_bundle
+import structlog
+
 from fanfold_server.engine.leases import Lease
 from fanfold_server.engine.pool import Pool
+from fanfold_server.engine.pools import Pools
 from fanfold_server.engine.port import Recorder, Work
 from fanfold_server.engine.running import LocalRun, RunLimits
 from fanfold_server.engine.sandbox import Sandbox
-from fanfold_server.engine.worker import Forged, Held, Owner, State, Worker, end_frame, lease_frame
-from fanfold_server.engine.zygote import Zygote
+from fanfold_server.engine.verdicts import lost, never_begun
+from fanfold_server.engine.worker import Forged, Owner, State, Worker, end_frame, lease_frame
 from fanfold_server.model.environment import Environment
 from fanfold_server.model.errors import EngineUnavailable, Overloaded, RunTimedOut, ShuttingDown
-from fanfold_server.model.outcome import Failed, Failure, FailureKind, Outcome
+from fanfold_server.model.outcome import Failed, Outcome
 
 LEASE_US = 10_000
 """Time limit of a lease, microseconds."""
@@ -43,6 +42,9 @@ TICK_S = 0.25
 
 IDLE_WORKER_S = 60.0
 IDLE_POOL_S = 900.0
+
+MAX_REMEMBERED = 10_000
+"""Scripts whose cost per call is remembered."""
 
 MAX_LOST_IN_A_ROW = 20
 """Workers that one run may lose without a single call coming through before it is given up."""
@@ -88,25 +90,25 @@ class LocalEngine:
     ) -> None:
         self._options = options
         self._sandbox = sandbox
-        self._scratch = Path(tempfile.mkdtemp(prefix="fanfold-"))
-        self._scratch.chmod(0o711)  # others may pass through, to directories of their own
-        self._bundle = write_bundle(self._scratch)
-        self._cache = cache
-        self._spare_environment = spare
-        self._spare: Zygote | None = None
-        self._pools: dict[tuple[str, str], Pool] = {}
+        self._pools = Pools(
+            host=self,
+            sandbox=sandbox,
+            limit=options.pools,
+            preload=options.preload,
+            cache=cache,
+            spare=spare,
+        )
         self._runs: dict[int, LocalRun] = {}
         self._draining: set[Worker] = set()
         self._call_us: dict[tuple[str, str], float] = {}
-        self._zygote_numbers = itertools.count(1)
         self._worker_numbers = itertools.count(1)
         self._run_numbers = itertools.count(1)
         self._queued = 0
         self._closing = False
         self._growth: asyncio.TimerHandle | None = None
         self._ticking: asyncio.TimerHandle | None = None
-        self._background: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
+        self._log = structlog.get_logger("fanfold_server.engine")
 
     @property
     def owner(self) -> Owner:
@@ -119,7 +121,7 @@ class LocalEngine:
 
     def open(self) -> None:
         """Start the spare zygote and the clock."""
-        self._refill_spare()
+        self._pools.refill()
         self._ticking = self._loop.call_later(TICK_S, self._tick)
 
     def start(self, work: Work, recorder: Recorder) -> LocalRun:
@@ -140,7 +142,7 @@ class LocalEngine:
             stop=self._stop,
         )
         self._runs[run.number] = run
-        pool = self._pool(work)
+        pool = self._pools.of(work)
         if pool is not None:
             self._enqueue(pool, run)
             self._serve(pool)
@@ -152,19 +154,13 @@ class LocalEngine:
         return run
 
     def describe(self) -> dict[str, Any]:
-        spare = self._spare
-        ready = any(p.zygote.ready.done() for p in self._pools.values())
-        ready = ready or spare is None or (spare.is_alive and spare.ready.done())
-        facts = next(
-            (p.zygote.facts for p in self._pools.values() if p.zygote.facts),
-            spare.facts if spare else {},
-        )
         return {
-            "ready": ready and not self._closing,
-            "isolation": self._sandbox.describe() | {"confined": facts.get("confined", {})},
+            "ready": self._pools.is_ready and not self._closing,
+            "isolation": self._sandbox.describe()
+            | {"confined": self._pools.facts.get("confined", {})},
             "pools": len(self._pools),
-            "workers": sum(len(p.workers) for p in self._pools.values()),
-            "busy": self._busy(),
+            "workers": sum(len(pool.workers) for pool in self._pools),
+            "busy": self._pools.busy,
             "runs": len(self._runs),
         }
 
@@ -177,71 +173,11 @@ class LocalEngine:
         for run in list(self._runs.values()):
             run.fail(ShuttingDown())
             self._forget(run)
-        zygotes = [self._spare.close()] if self._spare else []
-        await asyncio.gather(*(pool.close() for pool in self._pools.values()), *zygotes)
-        await asyncio.gather(*self._background, return_exceptions=True)
-        self._pools.clear()
-        await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
-
-    # ------------------------------------------------------------------ pools
-
-    def _pool(self, work: Work) -> Pool | None:
-        key = (work.script.owner, work.environment.name)
-        pool = self._pools.get(key)
-        if pool is not None and pool.zygote.environment == work.environment:
-            return pool
-        if pool is not None:  # the name stands for another prefix now
-            self._retire_pool(key)
-        if len(self._pools) >= self._options.pools:
-            idle = [k for k, p in self._pools.items() if not p.waiting and not p.busy]
-            if idle:
-                self._retire_pool(min(idle, key=lambda k: self._pools[k].last_used))
-        try:
-            zygote = self._take_spare(work.environment) or self._new_zygote(work.environment)
-        except OSError:
-            return None
-        pool = Pool(owner=work.script.owner, zygote=zygote, host=self)
-        self._pools[key] = pool
-        return pool
-
-    def _new_zygote(self, environment: Environment) -> Zygote:
-        return Zygote(
-            number=next(self._zygote_numbers),
-            environment=environment,
-            sandbox=self._sandbox,
-            bundle=self._bundle,
-            scratch=self._scratch,
-            cache=self._cache / environment.name,
-            preload=self._options.preload,
-        )
-
-    def _take_spare(self, environment: Environment) -> Zygote | None:
-        spare = self._spare
-        if spare is None or spare.environment != environment or not spare.is_alive:
-            return None
-        self._spare = None
-        self._loop.call_later(1.0, self._refill_spare)
-        return spare
-
-    def _refill_spare(self) -> None:
-        if self._closing or self._spare_environment is None or self._spare is not None:
-            return
-        try:
-            self._spare = self._new_zygote(self._spare_environment)
-        except OSError:  # the first run will say why
-            self._spare = None
-
-    def _retire_pool(self, key: tuple[str, str]) -> None:
-        self._later(self._pools.pop(key).close())
-
-    def _later(self, coroutine: Any) -> None:
-        task = self._loop.create_task(coroutine)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        await self._pools.close()
 
     def pool_failed(self, pool: Pool, reason: str) -> None:
         """A zygote ended by itself: its pool is gone, and the runs that waited for it fail."""
-        self._pools = {k: p for k, p in self._pools.items() if p is not pool}
+        self._pools.drop(pool)
         name = pool.zygote.environment.name
         while pool.waiting:
             run = pool.waiting.popleft()
@@ -249,7 +185,6 @@ class LocalEngine:
             self._queued -= 1
             run.fail(EngineUnavailable(f"the environment {name!r} could not be started: {reason}"))
             self._forget(run)
-        self._later(pool.zygote.close())
 
     # ------------------------------------------------------------------ giving work
 
@@ -258,9 +193,6 @@ class LocalEngine:
             run.queued = True
             self._queued += 1
             pool.waiting.append(run)
-
-    def _busy(self) -> int:
-        return sum(p.busy for p in self._pools.values())
 
     def _serve(self, pool: Pool) -> None:
         """Give idle workers of the pool to the runs that wait; start more if none is idle."""
@@ -280,7 +212,7 @@ class LocalEngine:
             if (
                 run.single_use
                 and pool.untouched < pool.spares_wanted
-                and self._busy() < self._options.workers
+                and self._pools.busy < self._options.workers
             ):
                 pool.grow()  # the next one is forked ahead
 
@@ -288,7 +220,7 @@ class LocalEngine:
         """Start one more process now, a little later, or not: as many as cores at once."""
         head = pool.waiting[0]
         wanted = len(pool.waiting) - 1 + head.leases.degree - len(head.workers)
-        busy = self._busy()
+        busy = self._pools.busy
         while pool.starting < wanted and busy < self._options.cores:
             pool.grow()
             busy += 1
@@ -297,8 +229,8 @@ class LocalEngine:
 
     def _grow_late(self) -> None:
         self._growth = None
-        for pool in list(self._pools.values()):
-            if pool.waiting and not pool.starting and self._busy() < self._options.workers:
+        for pool in self._pools:
+            if pool.waiting and not pool.starting and self._pools.busy < self._options.workers:
                 self._make_room(pool)
                 pool.grow()
 
@@ -316,12 +248,12 @@ class LocalEngine:
         work = run.work
         only = work.count == 1 and not run.single_use
         worker.begin(
-            work.script,
-            run.header,
-            work.parameters,
-            lease,
-            lease_frame(run.number, lease, LEASE_US),
-            end_frame(run.number) if only and not lease.careful else b"",
+            script=work.script,
+            header=run.header,
+            parameters=work.parameters,
+            lease=lease,
+            lease_frame=lease_frame(run.number, lease, LEASE_US),
+            end=end_frame(run.number) if only and not lease.careful else b"",
         )
         if work.count > 1:
             self._feed(run, worker)
@@ -399,12 +331,13 @@ class LocalEngine:
     def _remember_cost(self, run: LocalRun, us: int, count: int) -> None:
         if count:
             key = (run.work.script.digest, run.work.environment.name)
-            if len(self._call_us) > 10_000:
+            if len(self._call_us) > MAX_REMEMBERED:
                 self._call_us.clear()
             self._call_us[key] = us / count
 
     def worker_retires(self, worker: Worker, reason: str) -> None:
         """Not fit for another run: what it holds of the next has not been begun."""
+        self._log.debug("worker retires", worker=worker.number, owner=worker.pool.owner, why=reason)
         pool, run = worker.pool, worker.run
         held, worker.held = worker.held, []
         pool.end(worker)
@@ -443,7 +376,7 @@ class LocalEngine:
         convicted = run.leases.lost(held)
         run.lost_in_a_row += 1
         if convicted is not None:
-            run.record(_lost(convicted, worker))
+            run.record(lost(convicted, worker))
             if run.work.stop_on_failure:
                 self._end_run(run)
                 return
@@ -462,7 +395,7 @@ class LocalEngine:
             lease = run.leases.take()
             assert lease is not None
             for index in range(lease.start, lease.end):
-                run.record(_lost(index, worker, never_begun=True))
+                run.record(never_begun(index, worker, MAX_LOST_IN_A_ROW))
             run.leases.returned(lease, lease.count)
 
     # ------------------------------------------------------------------ the end of a run
@@ -500,36 +433,9 @@ class LocalEngine:
         now = time.monotonic()
         for run in list(self._runs.values()):
             if now >= run.deadline:
-                run.fail(
-                    RunTimedOut(
-                        f"the run was stopped after {run.work.timeout_s:g} s, the limit of this call"
-                    )
-                )
+                limit = f"{run.work.timeout_s:g} s"
+                run.fail(RunTimedOut(f"the run was stopped after {limit}, the limit of this call"))
                 self._end_run(run)
-        for key, pool in list(self._pools.items()):
+        for pool in self._pools:
             pool.trim(now, self._options.cores, IDLE_WORKER_S)
-            if not pool.waiting and not pool.busy and now - pool.last_used > IDLE_POOL_S:
-                self._retire_pool(key)
-
-
-def _lost(index: int, worker: Worker, *, never_begun: bool = False) -> Failed:
-    how = _ending(worker.exit_status)
-    where = f"index {index}" if index else "the call"
-    if never_begun:
-        message = f"{where} was not begun: {MAX_LOST_IN_A_ROW} workers in a row {how}"
-    else:
-        message = f"the worker process {how} while it ran {where}, twice"
-    tail = worker.output_tail(4_000).strip()
-    if tail:
-        message += f"; its last words: {tail[-500:]}"
-    failure = Failure(kind=FailureKind.LOST, type="WorkerLost", message=message)
-    return Failed(index=index, failure=failure, log=tail)
-
-
-def _ending(status: int | None) -> str:
-    if status is None:
-        return "ended"
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        return f"was killed by signal {number} ({signal.Signals(number).name})"
-    return f"ended with exit status {os.waitstatus_to_exitcode(status)}"
+        self._pools.retire_idle(now - IDLE_POOL_S)

@@ -40,8 +40,20 @@ class LocalRun:
     """
 
     __slots__ = (
-        "_recorder", "begun_at", "deadline", "done", "header", "leases", "lost_in_a_row", "number",
-        "over", "queued", "single_use", "_stop", "work", "workers",
+        "_recorder",
+        "_stop",
+        "begun_at",
+        "deadline",
+        "done",
+        "header",
+        "leases",
+        "lost_in_a_row",
+        "number",
+        "over",
+        "queued",
+        "single_use",
+        "work",
+        "workers",
     )  # fmt: skip
 
     def __init__(

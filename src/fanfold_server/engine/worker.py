@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 MAX_FRAME_BYTES = 1 << 30
 """No frame is longer; a worker that announces one is killed."""
 
+_HEAD = p.LENGTH.size + 1
+"""Bytes of the shortest frame."""
+
 _values = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _value = msgspec.json.Decoder(msgspec.Raw).decode
 _header = msgspec.json.Decoder(dict[str, Any]).decode
@@ -105,6 +108,7 @@ class Worker(asyncio.Protocol):
 
     def begin(
         self,
+        *,
         script: Script,
         header: bytes,
         parameters: bytes,
@@ -158,6 +162,7 @@ class Worker(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]  # a stream transport
 
     def connection_lost(self, exc: Exception | None) -> None:
+        _ = exc  # a broken channel is as good as a closed one
         self._transport = None
         self.silent = True
         self._owner.worker_silent(self)
@@ -166,7 +171,7 @@ class Worker(asyncio.Protocol):
         try:
             if (
                 not self._buffer
-                and len(data) >= 5
+                and len(data) >= _HEAD
                 and p.LENGTH.unpack_from(data)[0] + 4 == len(data)
             ):
                 self._frame(data[4], memoryview(data)[5:])
@@ -181,7 +186,7 @@ class Worker(asyncio.Protocol):
     def _split(self) -> None:
         buffer, at, end = self._buffer, 0, len(self._buffer)
         self._need = 0
-        while end - at >= 4:
+        while end - at >= p.LENGTH.size:
             (n,) = p.LENGTH.unpack_from(buffer, at)
             if not 1 <= n <= MAX_FRAME_BYTES:
                 raise Forged
@@ -286,6 +291,7 @@ def program_key(digest: str, name: str, entry: str) -> bytes:
 
 
 def source_frame(key: bytes, script: Script) -> bytes:
+    """Return the frame that makes a worker remember the script's source."""
     entry, name = script.entry.encode(), script.name.encode()
     return b"".join(
         p.frame(
@@ -304,10 +310,12 @@ _END_PREFIX = p.LENGTH.pack(1 + p.END_HEADER.size) + bytes((p.END,))
 
 
 def lease_frame(run: int, lease: Lease, budget_us: int) -> bytes:
+    """Return the frame of a lease that ends after `budget_us` microseconds."""
     return _LEASE_PREFIX + p.LEASE_HEADER.pack(
         run, lease.start, lease.count, budget_us, lease.careful
     )
 
 
 def end_frame(run: int) -> bytes:
+    """Return the frame that ends a run."""
     return _END_PREFIX + p.END_HEADER.pack(run)

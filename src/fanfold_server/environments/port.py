@@ -20,5 +20,5 @@ class Environments(Protocol):
         ...
 
     async def listing(self, actor: Actor) -> list[dict[str, object]]:
-        """Return the environments that `actor` may run in, as the compatible wire's `envs` has them."""
+        """Return the environments that `actor` may run in, as the compatible wire has them."""
         ...

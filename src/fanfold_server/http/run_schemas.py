@@ -185,7 +185,7 @@ def _refusal(exc: ValidationError, model: type[DoEval]) -> InvalidBody | Invalid
             '"{\\"num\\": 10}".',
             field=field,
         )
-    words = complaint(dict(first), [name for name in model.model_fields])
+    words = complaint(dict(first), list(model.model_fields))
     return InvalidField(f'The member "{field}" {words}', field=field)
 
 

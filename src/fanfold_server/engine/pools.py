@@ -1,0 +1,171 @@
+"""All pools of this machine: which there are, and the zygote that is ready for the next owner."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import shutil
+import tempfile
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+from fanfold_server.engine.bundle import write_bundle
+from fanfold_server.engine.pool import Host, Pool
+from fanfold_server.engine.port import Work
+from fanfold_server.engine.sandbox import Sandbox
+from fanfold_server.engine.zygote import Zygote
+from fanfold_server.model.environment import Environment
+
+REFILL_AFTER_S = 1.0
+"""How long after the spare zygote was taken the next is started: the run goes first."""
+
+_Key = tuple[str, str]
+
+
+class Pools:
+    """One pool for each (script owner, environment) that has been used lately.
+
+    Args:
+        host: the engine, which pools report to.
+        limit: pools at most; the least recently used that is idle is ended for a new one.
+        preload: modules that zygotes import.
+        cache: directory for what speeds up the start of environments.
+        spare: the environment for which an unowned zygote is kept ready; None for none.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: Host,
+        sandbox: Sandbox,
+        limit: int,
+        preload: tuple[str, ...],
+        cache: Path,
+        spare: Environment | None,
+    ) -> None:
+        self._host = host
+        self._sandbox = sandbox
+        self._limit = limit
+        self._preload = preload
+        self._cache = cache
+        self._spare_environment = spare
+        self._spare: Zygote | None = None
+        self._pools: dict[_Key, Pool] = {}
+        self._numbers = itertools.count(1)
+        self._closing = False
+        self._background: set[asyncio.Task[None]] = set()
+        self._scratch = Path(tempfile.mkdtemp(prefix="fanfold-"))
+        self._scratch.chmod(0o711)  # others may pass through, to directories of their own
+        self._bundle = write_bundle(self._scratch)
+
+    def __iter__(self) -> Iterator[Pool]:
+        return iter(list(self._pools.values()))
+
+    def __len__(self) -> int:
+        return len(self._pools)
+
+    @property
+    def busy(self) -> int:
+        """Workers that are not idle."""
+        return sum(pool.busy for pool in self._pools.values())
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a run could begin without waiting for an interpreter to start."""
+        zygotes = [pool.zygote for pool in self._pools.values()]
+        spare = self._spare
+        return any(z.ready.done() for z in zygotes) or spare is None or spare.ready.done()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What some zygote has said of itself: see `fanfold_runtime.zygote`."""
+        zygotes = [pool.zygote for pool in self._pools.values()]
+        if self._spare is not None:
+            zygotes.append(self._spare)
+        return next((z.facts for z in zygotes if z.facts), {})
+
+    def of(self, work: Work) -> Pool | None:
+        """Return the pool for a work, a new one if need be; None if no process can be started."""
+        key = (work.script.owner, work.environment.name)
+        pool = self._pools.get(key)
+        if pool is not None and pool.zygote.environment == work.environment:
+            return pool
+        if pool is not None:  # the name stands for another prefix now
+            self._retire(key)
+        self._make_room()
+        try:
+            zygote = self._take_spare(work.environment) or self._new_zygote(work.environment)
+        except OSError:
+            return None
+        pool = self._pools[key] = Pool(owner=work.script.owner, zygote=zygote, host=self._host)
+        return pool
+
+    def _make_room(self) -> None:
+        if len(self._pools) < self._limit:
+            return
+        idle = [key for key, pool in self._pools.items() if not pool.waiting and not pool.busy]
+        if idle:
+            self._retire(min(idle, key=lambda key: self._pools[key].last_used))
+
+    def _new_zygote(self, environment: Environment) -> Zygote:
+        return Zygote(
+            number=next(self._numbers),
+            environment=environment,
+            sandbox=self._sandbox,
+            bundle=self._bundle,
+            scratch=self._scratch,
+            cache=self._cache / environment.name,
+            preload=self._preload,
+        )
+
+    def _take_spare(self, environment: Environment) -> Zygote | None:
+        spare = self._spare
+        if spare is None or spare.environment != environment or not spare.is_alive:
+            return None
+        self._spare = None
+        asyncio.get_running_loop().call_later(REFILL_AFTER_S, self.refill)
+        return spare
+
+    def refill(self) -> None:
+        """Start the spare zygote if there is none."""
+        if self._closing or self._spare_environment is None:
+            return
+        if self._spare is not None:
+            if self._spare.is_alive:
+                return
+            self._later(self._spare.close())
+        try:
+            self._spare = self._new_zygote(self._spare_environment)
+        except OSError:  # the first run will say why
+            self._spare = None
+
+    # ------------------------------------------------------------------ the end
+
+    def drop(self, pool: Pool) -> None:
+        """Forget a pool whose zygote has ended by itself."""
+        self._pools = {key: other for key, other in self._pools.items() if other is not pool}
+        self._later(pool.zygote.close())
+
+    def retire_idle(self, before: float) -> None:
+        """End the pools that nobody has used since `before` (monotonic seconds)."""
+        for key, pool in list(self._pools.items()):
+            if not pool.waiting and not pool.busy and pool.last_used < before:
+                self._retire(key)
+
+    def _retire(self, key: _Key) -> None:
+        self._later(self._pools.pop(key).close())
+
+    def _later(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def close(self) -> None:
+        """End every process and remove every file."""
+        self._closing = True
+        spare = [self._spare.close()] if self._spare is not None else []
+        await asyncio.gather(*(pool.close() for pool in self._pools.values()), *spare)
+        await asyncio.gather(*self._background, return_exceptions=True)
+        self._pools.clear()
+        await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)

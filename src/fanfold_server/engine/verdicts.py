@@ -1,0 +1,46 @@
+"""What is said of a call whose worker died."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from fanfold_server.engine.worker import Worker
+from fanfold_server.model.outcome import Failed, Failure, FailureKind
+
+_TAIL_BYTES = 4_000
+_SHOWN_CHARACTERS = 500
+
+
+def lost(index: int, worker: Worker) -> Failed:
+    """Return the outcome of a call that was in hand when its worker died, for the second time."""
+    message = f"the worker process {ending(worker.exit_status)} while it ran {_where(index)}, twice"
+    return _failed(index, message, worker)
+
+
+def never_begun(index: int, worker: Worker, deaths: int) -> Failed:
+    """Return the outcome of a call that is not tried: `deaths` workers in a row died before it."""
+    how = ending(worker.exit_status)
+    return _failed(index, f"{_where(index)} was not begun: {deaths} workers in a row {how}", worker)
+
+
+def ending(status: int | None) -> str:
+    """Say how a process ended; `status` is as from waitpid(2), None if nobody knows."""
+    if status is None:
+        return "ended"
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        return f"was killed by signal {number} ({signal.Signals(number).name})"
+    return f"ended with exit status {os.waitstatus_to_exitcode(status)}"
+
+
+def _where(index: int) -> str:
+    return f"index {index}" if index else "the call"
+
+
+def _failed(index: int, message: str, worker: Worker) -> Failed:
+    tail = worker.output_tail(_TAIL_BYTES).strip()
+    if tail:
+        message += f"; its last words: {tail[-_SHOWN_CHARACTERS:]}"
+    failure = Failure(kind=FailureKind.LOST, type="WorkerLost", message=message)
+    return Failed(index=index, failure=failure, log=tail)
