@@ -135,6 +135,36 @@ class UserExists(CallerError):
     code = 2019
 
 
+class UnknownJob(CallerError):
+    """There is no job of this id that is yours."""
+
+    code = 2021
+
+
+class UnknownImage(CallerError):
+    """The job has no such image."""
+
+    code = 2022
+
+
+class JobRunning(CallerError):
+    """The job has not ended yet."""
+
+    code = 2023
+
+
+class JobNotRunning(CallerError):
+    """The job has ended already."""
+
+    code = 2024
+
+
+class QuotaExceeded(CallerError):
+    """You have as much waiting, running or stored as this server allows; details: retry_after_s."""
+
+    code = 2025
+
+
 # ------------------------------------------------------------------ the caller's mistake: identity
 
 
