@@ -39,6 +39,8 @@ class Figures:
             self._plt = plt
         if getattr(plt.show, "fanfold", None) is self:
             return
+        if not plt.get_fignums():  # pyplot chooses its backend late, by what is taken over below
+            plt.switch_backend("agg")
 
         def show(*args, **kwargs):
             """Render every open figure, then close them."""
