@@ -48,7 +48,7 @@ _REVOKE_BODY: Final[dict[str, Any]] = {
     "example": {"token": "Zm9yIGV4YW1wbGU"},
 }
 
-router = APIRouter(prefix="/omlusers/api/oauth2/v1", tags=["Tokens"])
+router = APIRouter(prefix="/omlusers/api/oauth2/v1", tags=["tokens"])
 
 
 def _request_body(schema: dict[str, Any]) -> dict[str, Any]:

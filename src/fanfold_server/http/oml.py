@@ -25,7 +25,7 @@ from fanfold_server.model.errors import InvalidField
 from fanfold_server.model.script import ScriptType
 
 ROOT = "/oml/api/py-scripts"
-router = APIRouter(prefix=ROOT, tags=["Compatible"], route_class=CallerRoute)
+router = APIRouter(prefix=ROOT, tags=["compatible"], route_class=CallerRoute)
 
 _LIFECYCLES = {"v1": "DEPRECATED@2026-03-31", "v2": "ACTIVE"}
 _LATEST = "v2"

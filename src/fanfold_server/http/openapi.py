@@ -18,6 +18,15 @@ with Oracle's OML4Py REST API for Embedded Python Execution; those below `/api` 
 
 Every error is `{"errorMessage": text, "errorCode": number}`; more members may stand beside these.
 """
+_TAGS: Final = (
+    {"name": "tokens", "description": "Obtain, refresh and revoke tokens."},
+    {"name": "runs", "description": "Run a stored function once, or once for each index."},
+    {"name": "scripts", "description": "Store, read and share functions: fanfold's own API."},
+    {"name": "compatible", "description": "What else the compatible API has."},
+    {"name": "server", "description": "What needs no token."},
+)
+"""In the order in which a reader wants them."""
+
 _METHODS: Final = ("get", "put", "post", "delete")
 _OPEN: Final = frozenset({"/health", "/docs", "/openapi.json"})
 _FRAMEWORK_ERRORS: Final = ("HTTPValidationError", "ValidationError")
@@ -43,6 +52,7 @@ def describe(
         version=version,
         description=_DESCRIPTION,
         routes=app.routes,
+        tags=[dict(tag) for tag in _TAGS],
         servers=[{"url": public_url}] if public_url else None,
     )
     paths: dict[str, Any] = document["paths"]

@@ -7,7 +7,7 @@ from fanfold_server.http.answers import Json
 from fanfold_server.http.reference import CONTENT_SECURITY_POLICY
 from fanfold_server.http.surface import SurfaceOf
 
-router = APIRouter(tags=["Server"])
+router = APIRouter(tags=["server"])
 
 
 @router.get("/health")

@@ -54,28 +54,32 @@ class _Page:
         yield _prose(self._document["info"].get("description", ""))
         yield '<p>The same as a document for machines: <a href="/openapi.json">OpenAPI 3.1</a>.</p>'
         groups = self._grouped()
+        about = {tag["name"]: tag["description"] for tag in self._document.get("tags", ())}
         yield "<nav>"
         for tag, operations in groups.items():
-            yield f"<h4>{escape(tag)}</h4><ul>"
+            yield f"<h4>{escape(tag.capitalize())}</h4><ul>"
             for method, path, operation in operations:
                 yield f'<li><a href="#{_anchor(method, path)}">{_line(method, path, operation)}'
                 yield "</a></li>"
             yield "</ul>"
         yield "</nav>"
         for tag, operations in groups.items():
-            yield f"<h2>{escape(tag)}</h2>"
+            yield f"<h2>{escape(tag.capitalize())}</h2>{_prose(about.get(tag, ''))}"
             for method, path, operation in operations:
                 yield from self._operation(method, path, operation)
         yield "</body></html>"
 
     def _grouped(self) -> dict[str, list[tuple[str, str, dict[str, Any]]]]:
-        groups: dict[str, list[tuple[str, str, dict[str, Any]]]] = {}
+        """Sort the operations by tag, in the order of the document's list of tags."""
+        groups: dict[str, list[tuple[str, str, dict[str, Any]]]] = {
+            tag["name"]: [] for tag in self._document.get("tags", ())
+        }
         for path, item in self._document["paths"].items():
             for method in _METHODS:
                 if method in item:
-                    tag = item[method].get("tags", ["Other"])[0]
+                    tag = item[method].get("tags", ["other"])[0]
                     groups.setdefault(tag, []).append((method, path, item[method]))
-        return groups
+        return {tag: operations for tag, operations in groups.items() if operations}
 
     def _operation(self, method: str, path: str, operation: dict[str, Any]) -> Iterator[str]:
         yield f'<article id="{_anchor(method, path)}"><h3>{_line(method, path, operation)}</h3>'

@@ -16,14 +16,18 @@ _EXAMPLE_SOURCE = "def mean_of(index):\n    return index / 2\n"
 _MS = 1000
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True)
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
 
 
 # ------------------------------------------------------------------------------------- what comes
 
 
-class NewScript(_Body):
+class NewScript(_Request):
     """A function to store."""
 
     model_config = ConfigDict(
@@ -50,7 +54,7 @@ class NewScript(_Body):
     ] = False
 
 
-class RollBack(_Body):
+class RollBack(_Request):
     """Which version is to be the current one."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"version": 1}})
@@ -62,7 +66,7 @@ class RollBack(_Body):
 # -------------------------------------------------------------------------------------- what goes
 
 
-class ScriptVersion(_Body):
+class ScriptVersion(_Answer):
     """One version of a script, without its text."""
 
     name: str
@@ -99,19 +103,19 @@ class GrantedScript(ScriptVersion):
     grantee: Annotated[str, Field(description="An account; PUBLIC stands for everyone.")]
 
 
-class ScriptList(_Body):
+class ScriptList(_Answer):
     """Scripts; with `grantee` in the listing `grant`."""
 
     scripts: list[GrantedScript] | list[ScriptVersion]
 
 
-class VersionList(_Body):
+class VersionList(_Answer):
     """The versions of one script, the newest first."""
 
     versions: list[ScriptVersion]
 
 
-class GrantOut(_Body):
+class GrantOut(_Answer):
     """A right to run the script."""
 
     grantee: Annotated[str, Field(description="An account; PUBLIC stands for everyone.")]
@@ -122,7 +126,7 @@ class GrantOut(_Body):
         return cls(grantee=grant.grantee or EVERYONE)
 
 
-class GrantList(_Body):
+class GrantList(_Answer):
     """Who else may run one's script."""
 
     grants: list[GrantOut]
@@ -131,7 +135,7 @@ class GrantList(_Body):
 # -------------------------------------------------------------------------- the compatible surface
 
 
-class OmlScript(_Body):
+class OmlScript(_Answer):
     """A script as the compatible listings have it."""
 
     owner: str
@@ -158,19 +162,19 @@ class OmlGrantedScript(OmlScript):
     grantee: Annotated[str, Field(description="An account; PUBLIC stands for everyone.")]
 
 
-class OmlScriptList(_Body):
+class OmlScriptList(_Answer):
     """The scripts that one may use."""
 
     result: list[OmlScript]
 
 
-class OmlGrantList(_Body):
+class OmlGrantList(_Answer):
     """Scripts; with `grantee` in the listing `grant`."""
 
     result: list[OmlGrantedScript] | list[OmlScript]
 
 
-class OmlEnvironment(_Body):
+class OmlEnvironment(_Answer):
     """An environment to name in `envName`."""
 
     size: Annotated[str, Field(description="For people, such as `1.7 GiB`.")]
@@ -180,26 +184,26 @@ class OmlEnvironment(_Body):
     tags: dict[str, str]
 
 
-class OmlEnvironments(_Body):
+class OmlEnvironments(_Answer):
     """The environments that one may run in."""
 
     envs: list[OmlEnvironment]
 
 
-class OmlEnvironmentList(_Body):
+class OmlEnvironmentList(_Answer):
     """The environments that one may run in."""
 
     result: OmlEnvironments
 
 
-class Link(_Body):
+class Link(_Answer):
     """A link; a child's `href` holds the names of path members in braces."""
 
     href: str
     rel: Annotated[str, Field(description="`self` or `child`.")]
 
 
-class ApiVersion(_Body):
+class ApiVersion(_Answer):
     """One version of the compatible API."""
 
     version: str
@@ -208,14 +212,14 @@ class ApiVersion(_Body):
     links: list[Link]
 
 
-class ApiVersions(_Body):
+class ApiVersions(_Answer):
     """All versions of the compatible API."""
 
     items: list[ApiVersion]
     links: list[Link]
 
 
-class TokenOut(_Body):
+class TokenOut(_Answer):
     """A fresh token."""
 
     access_token: Annotated[str, Field(alias="accessToken")]
@@ -223,7 +227,7 @@ class TokenOut(_Body):
     token_type: Annotated[str, Field(alias="tokenType")]
 
 
-class Done(_Body):
+class Done(_Answer):
     """What was done, in words."""
 
     result: str

@@ -20,7 +20,7 @@ from fanfold_server.http.surface import Caller, CallerRoute, SurfaceOf
 from fanfold_server.model.actor import EVERYONE, account_name
 from fanfold_server.model.script import ScriptType
 
-router = APIRouter(prefix="/api/v1/scripts", tags=["Scripts"], route_class=CallerRoute)
+router = APIRouter(prefix="/api/v1/scripts", tags=["scripts"], route_class=CallerRoute)
 
 Name = Annotated[str, Path(description="The script's name, matched exactly.")]
 Owner = Annotated[
