@@ -20,6 +20,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection, create_engine, event, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 LOCK_WAIT_S = 60
@@ -39,17 +40,20 @@ def migrate(url: URL) -> None:
         url: as for the asynchronous engine, `sqlite+aiosqlite:///…` or `postgresql+psycopg://…`.
 
     Raises:
-        StoreUnusable: a newer fanfold made the database, or another process holds the lock for
-            longer than `LOCK_WAIT_S`.
+        StoreUnusable: a newer fanfold made the database, it cannot be read or written, or another
+            process holds the lock for longer than `LOCK_WAIT_S`.
     """
     if url.get_backend_name() != "sqlite":
         _upgrade(url)
         return
     path = Path(url.database or "")
-    with _lock_file(path.with_name(f"{path.name}.lock")):
-        # SQLite gives its side files the mode of the database.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        _upgrade(url.set(drivername="sqlite"))
+    try:
+        with _lock_file(path.with_name(f"{path.name}.lock")):
+            # SQLite gives its side files the mode of the database.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            _upgrade(url.set(drivername="sqlite"))
+    except OSError as exc:
+        raise StoreUnusable(f"cannot use {exc.filename}: {exc.strerror}") from exc
 
 
 def _upgrade(url: URL) -> None:
@@ -72,15 +76,19 @@ def _upgrade(url: URL) -> None:
         raise StoreUnusable(
             f"the database was made by another version of fanfold than this one ({exc})"
         ) from exc
+    except DBAPIError as exc:
+        raise StoreUnusable(f"cannot use the database {_named(url)}: {exc.orig}") from exc
     finally:
         engine.dispose()
 
 
+def _named(url: URL) -> str:
+    return url.render_as_string(hide_password=True)
+
+
 def _prepare_sqlite(dbapi_connection: object, _record: object) -> None:
     connection: Any = dbapi_connection
-    connection.isolation_level = (
-        None  # the driver begins nothing by itself: `_begin_immediate` does
-    )
+    connection.isolation_level = None  # the driver begins nothing; `_begin_immediate` does
     for pragma in (
         f"busy_timeout = {LOCK_WAIT_S * 1000}",
         "journal_mode = WAL",
