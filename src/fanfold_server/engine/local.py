@@ -191,6 +191,7 @@ class LocalEngine:
     def _enqueue(self, pool: Pool, run: LocalRun) -> None:
         if not run.queued:
             run.queued = True
+            run.queued_at = time.monotonic()
             self._queued += 1
             pool.waiting.append(run)
 
@@ -228,11 +229,17 @@ class LocalEngine:
             self._growth = self._loop.call_later(GROWTH_DELAY_S, self._grow_late)
 
     def _grow_late(self) -> None:
+        """Start one more process for whoever has waited for a while."""
         self._growth = None
+        now = time.monotonic()
         for pool in self._pools:
-            if pool.waiting and not pool.starting and self._pools.busy < self._options.workers:
+            if not pool.waiting or self._pools.busy >= self._options.workers:
+                continue
+            if not pool.starting and now - pool.waiting[0].queued_at >= GROWTH_DELAY_S:
                 self._make_room(pool)
                 pool.grow()
+            if self._growth is None:
+                self._growth = self._loop.call_later(GROWTH_DELAY_S, self._grow_late)
 
     def _make_room(self, pool: Pool) -> None:
         """For a run that wants an untouched worker: idle warm ones need not stay."""

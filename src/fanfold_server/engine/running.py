@@ -51,6 +51,7 @@ class LocalRun:
         "number",
         "over",
         "queued",
+        "queued_at",
         "single_use",
         "work",
         "workers",
@@ -75,6 +76,7 @@ class LocalRun:
         self.workers: set[Worker] = set()
         self.over = False
         self.queued = False
+        self.queued_at = 0.0
         self.lost_in_a_row = 0
         self.begun_at = time.monotonic()
         self.deadline = self.begun_at + work.timeout_s
