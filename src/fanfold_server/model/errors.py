@@ -241,3 +241,9 @@ class Overloaded(ServerError):
     """The server has as many runs waiting as it accepts; try again later."""
 
     code = 5005
+
+
+class DiskFull(ServerError):
+    """The server has no room left to store this."""
+
+    code = 5006

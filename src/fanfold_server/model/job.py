@@ -55,6 +55,16 @@ TRANSITIONS: dict[JobState, frozenset[JobState]] = {
 }
 
 
+PRIORITY: tuple[ServiceLevel, ...] = (
+    ServiceLevel.TPURGENT,
+    ServiceLevel.TP,
+    ServiceLevel.HIGH,
+    ServiceLevel.MEDIUM,
+    ServiceLevel.LOW,
+)
+"""The order of the queue: what stands first is run first."""
+
+
 def final_state(*, total: int, failed: int, on_error: OnError) -> JobState:
     """Return how a job ends of which every call has its outcome."""
     if not failed:

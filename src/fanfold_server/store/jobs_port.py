@@ -1,0 +1,485 @@
+"""What must be remembered of jobs, stated as the use cases need it; `store.port` exports it all.
+
+`JobStore` changes jobs, `Ledger` reads them, `Blobs` keeps what is too large for a row, `Signals`
+wakes those who wait. For every method of `JobStore` an implementer guarantees:
+
+- it is whole or not at all, and on disk (not only in the system's cache) when it returns;
+- it may be called again with the same arguments after a broken connection, and then says the same;
+- calls that wait at the same time may share one commit.
+
+What of a batch's outcomes is where: a failed call is a row; values, meters and logs are bytes, in
+the batch's row (`Content`) while they are small, else in blobs under `blob_key`, which are on disk
+before `finish` is called. So a job costs rows for its batches and its failures, never for its plain
+calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from fanfold_server.model.job import Batch, Job, JobSpec, JobState
+from fanfold_server.model.outcome import Failure
+
+INLINE_BYTES = 16 * 1024
+"""Up to this size in all, a batch's content goes into its row: a file costs an fsync of its own."""
+
+
+class BlobKind(StrEnum):
+    """What a batch leaves; the member's value ends its blob's name.
+
+    VALUES: NDJSON, one JSON text a line, `count` lines in index order, `null` for a call without a
+    value. METERS: little-endian u32 elapsed_us[count], then u32 peak_kib[count]. LOGS: NDJSON of
+    `{"index": …, "log": …}`, only calls that printed. IMAGES: NDJSON of `{"index": …, "id": …,
+    "title": …, "size": …}`; the PNG files themselves are under `image_key`.
+    """
+
+    VALUES = "values"
+    METERS = "meters"
+    LOGS = "logs"
+    IMAGES = "images"
+
+
+def job_prefix(job: str) -> str:
+    """Return what the keys of all blobs of a job begin with."""
+    return f"jobs/{job[:2]}/{job}/"
+
+
+def blob_key(batch: Batch, kind: BlobKind) -> str:
+    """Return the key of a batch's blob; the fence keeps a stale agent's apart from the true one."""
+    return f"{job_prefix(batch.job)}{batch.number}-{batch.fence}.{kind}"
+
+
+def image_key(batch: Batch, index: int, image: int) -> str:
+    """Return the key of a PNG file, `image` = 1, 2, … in the order of drawing."""
+    return f"{job_prefix(batch.job)}{batch.number}-{batch.fence}.images/{index}-{image}.png"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """A batch's outcomes as bytes, in the forms of `BlobKind`; empty: there is nothing of it."""
+
+    values: bytes
+    meters: bytes = b""
+    logs: bytes = b""
+    images: bytes = b""
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.values) + len(self.meters) + len(self.logs) + len(self.images)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """A batch of a job that is about to be submitted.
+
+    Attributes:
+        start: index of its first call.
+        count: how many, ≥ 1.
+        taken: the outcomes, if another job has them already (all returned): the batch is finished
+            from the start, under fence 0.
+        size_bytes: what its blobs under fence 0 hold, when it is taken and `taken` is empty bytes:
+            then its content is in blobs.
+    """
+
+    start: int
+    count: int
+    taken: Content | None = None
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """What an account may have, each None for any.
+
+    Attributes:
+        queued_jobs: jobs that are queued or running.
+        stored_bytes: bytes of results.
+    """
+
+    queued_jobs: int | None = None
+    stored_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """A batch that an agent may run now. `deadline` is when its job's time is up."""
+
+    spec: JobSpec
+    batch: Batch
+    deadline: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallFailure:
+    """A failed call as it is recorded.
+
+    Attributes:
+        attempts: how often it was begun, ≥ 1.
+        elapsed_us, peak_kib: time and memory of the last attempt, 0 if unknown.
+    """
+
+    index: int
+    failure: Failure
+    log: str = ""
+    attempts: int = 1
+    elapsed_us: int = 0
+    peak_kib: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchResult:
+    """What came of a batch.
+
+    `returned` and the failures make up `batch.count`; fewer only when the job ends with its first
+    failure (`on_error` "fail") and there is one.
+
+    Attributes:
+        batch: as it was claimed, with its fence.
+        returned: calls that returned.
+        failures: the others, by index.
+        content: the bytes, if they are at most `INLINE_BYTES`; None: they are in blobs.
+        size_bytes: all that the batch's blobs hold, images included; without `content`.
+        error: the error object with which the job ends if this batch ends it.
+    """
+
+    batch: Batch
+    returned: int
+    failures: Sequence[CallFailure] = ()
+    content: Content | None = None
+    size_bytes: int = 0
+    error: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renewal:
+    """What a heartbeat learned.
+
+    Attributes:
+        lost: batches that are no longer the agent's: another took them, or their job has ended or
+            is gone. What runs of them is to be stopped and its outcomes dropped.
+        ended: those of their jobs that have ended (cancelled, timed out, failed) or are gone.
+    """
+
+    lost: frozenset[Batch]
+    ended: frozenset[str]
+
+
+class JobStore(Protocol):
+    """Jobs, and the leases under which their batches run.
+
+    The implementer keeps: a batch is finished at most once, by the lease with its highest fence; a
+    job's `returned` and `failed` are the sums over its finished batches; a job that has ended never
+    changes again; the transitions are those of `model.job`.
+    """
+
+    async def submit(
+        self,
+        job: str,
+        spec: JobSpec,
+        plan: Sequence[Planned],
+        *,
+        now: datetime,
+        quota: Quota,
+        idempotency_key: str | None = None,
+    ) -> tuple[Job, bool]:
+        """Store a job. When this returns, it survives everything.
+
+        Args:
+            job: its id, a new UUID; blobs of taken batches are stored under it before.
+            spec: what to run.
+            plan: its batches, in index order, without gaps; with `canary`, the first of one call.
+            now: the time of submission.
+            quota: what the owner may have with this job.
+            idempotency_key: of the owner's choice, ≤ 255 characters.
+
+        Returns:
+            The job and True; the owner's earlier job with the same key and False.
+
+        Raises:
+            QuotaExceeded: with what and how much (details `limit`, `used`, `quota`).
+            DiskFull: there is no room for it.
+        """
+        ...
+
+    async def claim(
+        self, agent: str, *, wanted: int, lease_s: float, now: datetime, per_owner: int
+    ) -> list[Claimed]:
+        """Lease up to `wanted` batches, each with a fence that it never had before.
+
+        Ready is what waits, or was leased until before `now`, of jobs that have not ended and whose
+        time is not up; of a canary job only the first batch, until that has finished well. Higher
+        service levels go first; within one, the owner with the fewest live leases; of an owner,
+        the oldest job and its lowest index. A job has never more live leases than its degree, an
+        owner never more than `per_owner`. A job's first claim makes it `running` and sets its
+        deadline.
+        """
+        ...
+
+    async def renew(
+        self, agent: str, batches: Collection[Batch], *, lease_s: float, now: datetime
+    ) -> Renewal:
+        """Extend the agent's leases (also one that ran out and that nobody took)."""
+        ...
+
+    async def finish(
+        self, agent: str, results: Sequence[BatchResult], *, now: datetime
+    ) -> list[bool]:
+        """Record what came of batches; end the jobs that are complete, failed or over their limit.
+
+        Under `on_error` "fail" the first failure ends the job; so does one of a fatal kind, of a
+        canary, and the one that is more than `max_failures`; its other batches are dropped.
+
+        Returns:
+            For each result, in order: whether it is recorded now (also when it was by an earlier
+            call). False: the lease was lost or the job has ended, and nothing was stored.
+        """
+        ...
+
+    async def release(self, agent: str, batches: Collection[Batch]) -> None:
+        """Give leases back, so that another agent may claim the batches at once."""
+        ...
+
+    async def cancel(
+        self, job: str, owner: str | None, *, now: datetime
+    ) -> tuple[Job, bool] | None:
+        """End a job that is queued or running; what is recorded stays.
+
+        Args:
+            job: its id.
+            owner: whose it must be; None: anyone's.
+            now: when it ends.
+
+        Returns:
+            The job as it stands, and whether this call ended it; None if there is no such job.
+        """
+        ...
+
+    async def delete(self, jobs: Collection[str], owner: str | None, *, now: datetime) -> list[str]:
+        """Remove jobs, in whatever state, with all their rows.
+
+        Returns:
+            Those that were there; their blobs are to be removed, and `forget` called.
+        """
+        ...
+
+    async def expire(self, *, now: datetime) -> list[str]:
+        """End as `timed_out` the jobs whose deadline has passed; return their ids."""
+        ...
+
+    async def prune(self, *, before: datetime, now: datetime) -> list[str]:
+        """Remove jobs that ended before `before`, and sources that no job needs.
+
+        Returns:
+            Ids of jobs that are gone and whose blobs may still be there; each again at every
+            call, until it is forgotten.
+        """
+        ...
+
+    async def forget(self, jobs: Collection[str], *, deleted_before: datetime) -> None:
+        """Note that no blob of these jobs is left.
+
+        Args:
+            jobs: their ids.
+            deleted_before: one that was deleted later is kept in mind: a stale agent may still be
+                writing blobs of it.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFilter:
+    """Which jobs; a member that is None or empty admits any.
+
+    Attributes:
+        owner: whose.
+        states: in which state.
+        ids: which of these.
+        comments: a pattern over the whole comment, `*` and `?` as wildcards, without regard to the
+            case of ASCII letters; a job without comments matches none.
+        created_from: at or after this.
+        created_before: before this.
+        script: the script's name.
+    """
+
+    owner: str | None = None
+    states: frozenset[JobState] = frozenset()
+    ids: frozenset[str] = frozenset()
+    comments: str | None = None
+    created_from: datetime | None = None
+    created_before: datetime | None = None
+    script: str | None = None
+
+
+class BatchState(StrEnum):
+    """`dropped`: its job ended before it ran."""
+
+    WAITING = "waiting"
+    LEASED = "leased"
+    FINISHED = "finished"
+    DROPPED = "dropped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchRecord:
+    """A batch as it stands.
+
+    Attributes:
+        batch: with the fence under which it was finished, or last leased.
+        returned, failed: of a finished batch, else 0.
+        finished: when.
+        content: the bytes, if they are in the row and were asked for; None: in blobs.
+        size_bytes: what its blobs hold.
+    """
+
+    batch: Batch
+    state: BatchState
+    returned: int = 0
+    failed: int = 0
+    finished: datetime | None = None
+    content: Content | None = None
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureGroup:
+    """Failures that look alike.
+
+    Attributes:
+        line: of the user's source, the innermost; None if there is none.
+        pattern: the message with its numbers and quoted words taken out.
+        message: that of the first.
+        indexes: the first few, ascending.
+    """
+
+    code: int
+    type: str
+    line: int | None
+    pattern: str
+    message: str
+    count: int
+    indexes: tuple[int, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What an account has now. `leases`: live ones, as of `now`."""
+
+    queued_jobs: int
+    running_jobs: int
+    leases: int
+    stored_bytes: int
+
+
+class Ledger(Protocol):
+    """Reads what is recorded. Each method sees one moment; pages of several calls do not."""
+
+    async def job(self, job: str, *, owner: str | None) -> Job | None:
+        """Give a job, `ahead` counted; owner None: anyone's."""
+        ...
+
+    async def jobs(
+        self, which: JobFilter, *, limit: int | None = None, after: str | None = None
+    ) -> list[Job]:
+        """List jobs, newest first, without their source (""), `ahead` 0.
+
+        Args:
+            which: the ones wanted.
+            limit: at most so many.
+            after: an id of the page before: those that are listed after it.
+        """
+        ...
+
+    async def batches(
+        self, job: str, *, first: int = 0, limit: int | None = None, content: bool = False
+    ) -> list[BatchRecord]:
+        """List a job's batches in index order, from number `first` on.
+
+        Args:
+            job: its id.
+            first: number of the first one wanted.
+            limit: at most so many: with `content` each may hold `INLINE_BYTES`.
+            content: whether to load what is in the rows.
+        """
+        ...
+
+    async def failures(
+        self, job: str, *, start: int = 0, limit: int | None = None
+    ) -> list[CallFailure]:
+        """List failed calls by index, from index `start` on."""
+        ...
+
+    async def failure_groups(self, job: str, *, samples: int = 5) -> list[FailureGroup]:
+        """Group a job's failures by code, type, line and pattern; the largest group first."""
+        ...
+
+    async def usage(self, owner: str, *, now: datetime) -> Usage:
+        """Sum up what an account has."""
+        ...
+
+
+class BlobMissing(Exception):
+    """There is no blob of this key."""
+
+
+class Blobs(Protocol):
+    """Bytes under keys, in a folder or an object store.
+
+    A blob is there whole or not at all, and is on disk when `write` returns. Writing a key again
+    replaces it.
+    """
+
+    async def write(self, blobs: Mapping[str, bytes]) -> None:
+        """Store several blobs; if it fails, some of them may be there.
+
+        Raises:
+            DiskFull: there is no room.
+        """
+        ...
+
+    async def read(self, key: str) -> bytes:
+        """Read a blob. Raises BlobMissing."""
+        ...
+
+    def stream(self, key: str, *, chunk_bytes: int = 1 << 20) -> AsyncIterator[bytes]:
+        """Read a blob piece by piece. Raises BlobMissing at the first piece."""
+        ...
+
+    async def copy(self, source: str, target: str) -> None:
+        """Store a blob under a second key, too. Raises BlobMissing."""
+        ...
+
+    async def remove(self, prefix: str) -> None:
+        """Remove every blob whose key begins with `prefix` (a `job_prefix`), if there are any."""
+        ...
+
+    async def free_bytes(self) -> int | None:
+        """Tell how much room is left; None: unknown or unlimited."""
+        ...
+
+
+class Signal(StrEnum):
+    """What happened to a job.
+
+    READY: batches may be claimed. RECORDED: a batch is finished. ENDED: it has reached a final
+    state or is gone.
+    """
+
+    READY = "ready"
+    RECORDED = "recorded"
+    ENDED = "ended"
+
+
+class Signals(Protocol):
+    """Wakes those who wait, in this process and in others over the same database.
+
+    A signal comes after the change can be seen. It may come twice, or late, or be lost with a
+    connection: whoever waits looks for himself now and then.
+    """
+
+    def subscribe(self, take: Callable[[Signal, str], None]) -> Callable[[], None]:
+        """Call `take(signal, job)` in the event loop, until the returned function is called."""
+        ...
