@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 from typing_extensions import override
 
+from fanfold_server.demo.command import demo
+
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
@@ -360,4 +362,4 @@ def _clear_errors() -> Iterator[None]:
         raise click.ClickException(str(exc)) from exc
 
 
-commands: list[click.Command] = [serve, user, env, migrate]
+commands: list[click.Command] = [serve, user, env, migrate, demo]
