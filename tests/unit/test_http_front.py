@@ -133,12 +133,14 @@ async def test_a_run_that_fails_in_us_shows_nothing_of_it_but_is_logged() -> Non
         raise RuntimeError("the secret")
 
     with capture_logs() as logs:
-        async with client_of(_front(broken)) as client:
+        async with client_of(_front(broken), "the-token") as client:
             answer = await client.post(RUN, headers={"X-Request-Id": "me"})
     assert (answer.status_code, answer.json()["errorCode"]) == (500, 5001)
     assert "secret" not in answer.text
     assert _pairs([*SECURITY_HEADERS, *DEPRECATION_HEADERS]) <= set(answer.headers.items())
     assert [(log["event"], log["request_id"]) for log in logs] == [("unexpected", "me")]
+    assert "RuntimeError: the secret" in logs[0]["exception"]
+    assert "the-token" not in str(logs)
 
 
 async def test_what_a_run_raises_on_purpose_is_answered_and_not_logged() -> None:
@@ -184,6 +186,32 @@ async def test_an_answer_that_has_begun_is_not_begun_again() -> None:
     with capture_logs():
         await _front(half)(scope, receive, send)
     assert sent == ["http.response.start"]
+
+
+@pytest.mark.parametrize("path", ["/omlusers/api/oauth2/v1/token", "/api/v1/scripts/mean"])
+async def test_a_client_that_goes_away_amid_its_body_is_no_failure_of_ours(
+    front: Front, served: list[Served], path: str
+) -> None:
+    token = await token_of(front, "alice")
+    begun: dict[str, Any] = {"type": "http.request", "body": b"{", "more_body": True}
+    messages = iter([begun, {"type": "http.disconnect"}])
+
+    async def receive() -> dict[str, Any]:
+        return next(messages)
+
+    async def send(_: Any) -> None:
+        pass
+
+    method = "PUT" if path.startswith("/api") else "POST"
+    headers = [
+        (b"authorization", b"Bearer " + token.encode()),
+        (b"content-type", b"application/json"),
+    ]
+    scope = {"type": "http", "path": path, "method": method, "headers": headers}
+    with capture_logs() as logs:
+        await front({**scope, "query_string": b""}, receive, send)
+    assert logs == []
+    assert served[-1].status == 400
 
 
 async def test_a_run_sends_its_own_headers_and_gets_only_the_id(front: Front) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from itertools import count
 from typing import Any, Final, NamedTuple
@@ -144,7 +145,9 @@ class Front:
         if isinstance(exc, FanfoldError):
             error = exc
         else:
-            self._log.error("unexpected", request_id=request_id, path=path, exc_info=exc)
+            # As text: a renderer of exceptions may show local variables, and so tokens.
+            trace = "".join(traceback.format_exception(exc))
+            self._log.error("unexpected", request_id=request_id, path=path, exception=trace)
             error = Unexpected()
         if answer.status:
             return

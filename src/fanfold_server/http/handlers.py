@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from fanfold_server.http.answers import Json
 from fanfold_server.http.errors import error_body, error_headers, status_of
@@ -56,7 +57,11 @@ def add_handlers(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
         assert isinstance(exc, HTTPException)
         return error_answer(explain_http(request, exc, routes))
 
+    async def on_disconnect(_: Request, __: Exception) -> Response:
+        return error_answer(InvalidBody("The connection ended before the body did."))
+
     app.add_exception_handler(FanfoldError, on_error)
+    app.add_exception_handler(ClientDisconnect, on_disconnect)
     app.add_exception_handler(RequestValidationError, on_validation)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(Exception, on_error)

@@ -22,7 +22,7 @@ code,pre{font:14px/1.45 ui-monospace,monospace}
 pre{background:var(--soft);padding:.7rem 1rem;overflow:auto;border-radius:6px}
 article{margin:1.6rem 0;padding:1rem 1.2rem;border:1px solid var(--line);border-radius:8px}
 article h3{margin:0 0 .4rem;font-size:1rem;overflow-wrap:anywhere}
-.method{display:inline-block;min-width:4.2em;font-weight:700;color:var(--accent)}
+.method{display:inline-block;min-width:4.8em;font-weight:700;color:var(--accent)}
 .old{opacity:.7;font-weight:400}
 table{border-collapse:collapse;width:100%;margin:.6rem 0}
 th,td{text-align:left;vertical-align:top;padding:.25rem .6rem .25rem 0;
