@@ -23,6 +23,9 @@ import pytest
 FANFOLD = Path(sys.executable).with_name("fanfold")
 ENGINE = Path(__file__).parents[2] / ".environments" / "default"
 """The environment that `make setup` makes for runs: numpy, pandas, matplotlib, …"""
+ENGINE = Path(__file__).parents[2] / ".environments" / "default"
+"""Where functions run: what `make setup` made."""
+
 PASSWORD = "correct horse battery"
 READY = b"fanfold is ready at "
 START_LIMIT_S = 60
@@ -138,7 +141,7 @@ def serving(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
-            env=_environment(variables or {}),
+            env=_environment({"FANFOLD_DEFAULT_ENVIRONMENT": str(ENGINE), **(variables or {})}),
             cwd=folder,
         )
         stack.callback(_stop, process)
