@@ -277,7 +277,7 @@ def set_up_logging(settings: Settings) -> None:
     if settings.log_format == "json":
         last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_to_json)]
     else:
-        last = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        last = [_console_renderer()]
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -293,6 +293,13 @@ def set_up_logging(settings: Settings) -> None:
     )
     # Libraries tell at "info" what is only of interest to whoever works on them.
     logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
+
+
+def _console_renderer() -> structlog.dev.ConsoleRenderer:
+    """Make lines for people; tracebacks without local variables, which may be tokens."""
+    return structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+    )
 
 
 def _to_json(record: object, **_options: Any) -> str:
