@@ -171,17 +171,17 @@ class Access:
         # Names that nobody can have share one count: the store must not grow by what is sent.
         user_key, address_key = f"user:{name or '?'}", f"address:{address[:100]}"
         await self._refuse_throttled(user_key, address_key)
-        login = None if name is None else await self._accounts.credentials(name)
-        right = await self._passwords.verify(
-            None if login is None else login.password_hash, password
-        )
-        # Looked at again: guesses sent at once were all let in by the first look.
-        await self._refuse_throttled(user_key, address_key)
-        if login is None or login.disabled or not right:
-            now = self._now()
-            quiet = now - timedelta(seconds=self._limits.quiet_s)
-            await self._sessions.count_failure((user_key, address_key), now, quiet=quiet)
-            raise WrongCredentials
+        async with self._passwords.turn():
+            # Looked at again: guesses sent at once were all let in by the first look.
+            await self._refuse_throttled(user_key, address_key)
+            login = None if name is None else await self._accounts.credentials(name)
+            password_hash = None if login is None else login.password_hash
+            right = await self._passwords.verify(password_hash, password)
+            if login is None or login.disabled or not right:
+                now = self._now()
+                quiet = now - timedelta(seconds=self._limits.quiet_s)
+                await self._sessions.count_failure((user_key, address_key), now, quiet=quiet)
+                raise WrongCredentials
         token = await self._open_session(login)
         await self._sessions.clear_failures(user_key)
         return token

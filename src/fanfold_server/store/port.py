@@ -216,7 +216,7 @@ class SessionStore(Protocol):
         ...
 
     async def count_failure(self, keys: Iterable[str], at: datetime, *, quiet: datetime) -> None:
-        """Count one failure under each key, from zero where the last one was before `quiet`."""
+        """Count one failure under each key, from zero where the last was not after `quiet`."""
         ...
 
     async def clear_failures(self, key: str) -> None:

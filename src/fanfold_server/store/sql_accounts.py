@@ -192,7 +192,7 @@ class SqlSessions:
             for key in sorted(set(keys)):
                 mine = login_failure.c.key == key
                 await connection.execute(
-                    delete(login_failure).where(mine, login_failure.c.last < quiet)
+                    delete(login_failure).where(mine, login_failure.c.last <= quiet)
                 )
                 counted = await connection.execute(
                     update(login_failure)
