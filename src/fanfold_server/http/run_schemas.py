@@ -21,6 +21,8 @@ INT32_MAX = 2**31 - 1
 MIN_TIMEOUT_S = 1800
 MAX_TIMEOUT_S = 43200
 MAX_SEED = 2**63 - 1
+MAX_DEPTH = 200
+"""Arrays and objects inside one another that `parameters` may hold, as deep as values may be."""
 
 _LEVELS = {
     "v1": ("LOW", "MEDIUM", "HIGH"),
@@ -208,12 +210,27 @@ def _parameters(given: str | dict[str, Any] | None) -> tuple[bytes, dict[str, An
             f'The member "parameters" must hold a JSON object, not {text[:60]!r}.',
             field="parameters",
         )
+    if _depth(decoded) > MAX_DEPTH:
+        raise InvalidParameters(
+            f'The member "parameters" is nested deeper than {MAX_DEPTH} levels.',
+            field="parameters",
+        )
     if not any(name.startswith(_CONTROL) for name in decoded):
         return raw, {}  # the worker decodes the very text, so large integers stay what they are
     members = json.loads(text)
     control = {name: v for name, v in members.items() if name.startswith(_CONTROL)}
     rest = {name: v for name, v in members.items() if not name.startswith(_CONTROL)}
     return _dump(rest).encode(), control
+
+
+def _depth(decoded: object) -> int:
+    """Return how many arrays and objects are inside one another; told level by level."""
+    depth = 0
+    level = [decoded]
+    while level := [v for v in level if isinstance(v, list | dict)]:
+        depth += 1
+        level = [child for v in level for child in (v.values() if isinstance(v, dict) else v)]
+    return depth
 
 
 def _dump(members: dict[str, Any]) -> str:
@@ -239,13 +256,31 @@ def _check_timeout(said: DoEval, *, strict: bool) -> tuple[str, ...]:
 
 
 def _flag(value: bool | None, control: dict[str, Any], name: str) -> bool:
-    """Return a flag, or the control argument of that meaning if the flag is absent."""
-    return value if value is not None else bool(control.get(name, False))
+    """Return a flag, or the control argument of that meaning if the flag is absent.
+
+    SQL hands control arguments over as 1 and 0 or as words, too.
+    """
+    if value is not None:
+        return value
+    given = control.get(name)
+    word = given.lower() if isinstance(given, str) else given
+    for meant, forms in ((True, (True, 1, "true")), (False, (None, False, 0, "false"))):
+        if word in forms:
+            return meant
+    raise InvalidParameters(
+        f'The control argument "{name}" is {json.dumps(given)[:60]}; it should be true or false.',
+        field="parameters",
+    )
 
 
 def _control_text(control: dict[str, Any], name: str) -> str | None:
     value = control.get(name)
-    return value if isinstance(value, str) else None
+    if value is None or isinstance(value, str):
+        return value
+    raise InvalidParameters(
+        f'The control argument "{name}" is {json.dumps(value)[:60]}; it should be text.',
+        field="parameters",
+    )
 
 
 def _level(service: str, version: str) -> ServiceLevel:
