@@ -144,8 +144,9 @@ def complaint(error: dict[str, Any], members: Sequence[str]) -> str:
             guess = f'; did you mean "{near[0]}"?' if near else "."
             return f"does not exist; there are {', '.join(members)}{guess}"
         case _:
-            wanted = str(error["msg"]).removeprefix("Input ").removeprefix("should be ")
-            return f"is {_shown(error['input'])}; it should be {wanted}."
+            message = str(error["msg"])  # "Input should be …", "String should have …"
+            wanted = message.partition(" should ")[2] or f"be right: {message}"
+            return f"is {_shown(error['input'])}; it should {wanted}."
 
 
 def _members(request: Request) -> list[str]:
