@@ -33,6 +33,8 @@ class FailureKind(IntEnum):
     """Figures were asked for and the environment has no matplotlib."""
     NO_GENERATOR = 3010
     """The function wants `rng` and the environment has no numpy."""
+    NO_ENVIRONMENT = 3011
+    """The job's environment is gone or cannot be started."""
 
     @property
     def is_fatal(self) -> bool:
@@ -40,7 +42,14 @@ class FailureKind(IntEnum):
         return self in _FATAL
 
 
-_FATAL = frozenset((FailureKind.LOAD, FailureKind.NO_FIGURES, FailureKind.NO_GENERATOR))
+_FATAL = frozenset(
+    (
+        FailureKind.LOAD,
+        FailureKind.NO_FIGURES,
+        FailureKind.NO_GENERATOR,
+        FailureKind.NO_ENVIRONMENT,
+    )
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

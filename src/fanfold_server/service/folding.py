@@ -67,7 +67,7 @@ def fold(apply: Apply, gathered: Gathered) -> list[bytes]:
     if apply.on_error is OnError.CONTINUE and gathered.failed:
         failed = sorted(gathered.failed, key=attrgetter("index"))
         indexed = isinstance(apply.split, Index)
-        errors = [_error_entry(f, indexed=indexed) for f in failed]
+        errors = [error_entry(f, indexed=indexed) for f in failed]
         pieces.append(b',"errors":')
         pieces.append(orjson.dumps(errors))
     pieces.append(b"}")
@@ -106,7 +106,8 @@ def _message(failure: Failure) -> str:
             return failure.message
 
 
-def _error_entry(failed: Failed, *, indexed: bool) -> dict[str, object]:
+def error_entry(failed: Failed, *, indexed: bool) -> dict[str, object]:
+    """Return a failed call as the member `errors` lists it."""
     failure = failed.failure
     entry: dict[str, object] = {"index": failed.index} if indexed else {}
     return entry | {
@@ -148,14 +149,14 @@ def _images(apply: Apply, gathered: Gathered) -> list[bytes]:
         entries = (
             b'"%d":%s' % (next(numbers), image)
             for outcome in returned
-            for image in _image_objects(outcome, time=outcome.index)
+            for image in image_objects(outcome, time=outcome.index)
         )
         return [b'{"result":{', *_joined(entries), b"}"]
-    objects = (image for outcome in returned for image in _image_objects(outcome, time=None))
+    objects = (image for outcome in returned for image in image_objects(outcome, time=None))
     return [b'{"result":[', *_joined(objects), b"]"]
 
 
-def _image_objects(outcome: Returned, *, time: int | None) -> Iterator[bytes]:
+def image_objects(outcome: Returned, *, time: int | None) -> Iterator[bytes]:
     """Yield the image objects of one call; one with DATA alone if nothing was drawn."""
     data = orjson.dumps(str(outcome.json, "utf-8"))
     timed = b',"TIME":%d' % time if time is not None else b""

@@ -6,13 +6,50 @@ takes an `actor` sees the actor's own jobs alone; a job of another owner is unkn
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from fanfold_server.model.actor import Actor
-from fanfold_server.model.apply import Apply
+from fanfold_server.model.apply import Apply, OnError
+from fanfold_server.model.errors import InvalidField, JobNotRunning, UnknownImage, UnknownJob
 from fanfold_server.model.job import Job, JobState
+from fanfold_server.model.outcome import FailureKind
+from fanfold_server.service.bell import Bell
+from fanfold_server.service.entries import Entries, ErrorGroup, OutcomeEntry
+from fanfold_server.service.library import Library
+from fanfold_server.service.planning import batches_of, first_index, spec_of
+from fanfold_server.service.reading import ImageEntry, Reading, Stretch, from_index
+from fanfold_server.store import port as store_port
+from fanfold_server.store.port import (
+    BatchState,
+    BlobMissing,
+    Blobs,
+    JobStore,
+    Ledger,
+    Planned,
+    Quota,
+    Signals,
+    job_prefix,
+)
+
+__all__ = [
+    "ErrorGroup",
+    "ImageEntry",
+    "JobFilter",
+    "Jobs",
+    "OutcomeEntry",
+    "Result",
+    "Stretch",
+    "Submission",
+]
+
+WATCH_S = 0.2
+"""A watched job is told of at most so often."""
+
+DELETE_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,13 +79,15 @@ class JobFilter:
 
     Attributes:
         comments: pattern in which `%` stands for any text and `_` for any character.
-        created_before, created_after: aware.
+        created_before: before this, aware.
+        created_after: at or after this, aware.
     """
 
     states: frozenset[JobState] | None = None
     comments: str | None = None
     created_before: datetime | None = None
     created_after: datetime | None = None
+    script: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,69 +107,31 @@ class Result:
     graphics: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stretch:
-    """Values of `count` calls in a row, from index `start`.
-
-    Attributes:
-        ndjson: `count` lines, each one JSON text and a line feed; `null` for a failed call.
-    """
-
-    start: int
-    count: int
-    ndjson: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageEntry:
-    """One stored image: image `number` (1, 2, …) of call `index` (0 for do-eval)."""
-
-    index: int
-    number: int
-    title: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutcomeEntry:
-    """What came of one call, as it is listed.
-
-    Attributes:
-        state: "waiting", "returned" or "failed".
-        attempts: how often its batch was begun.
-        elapsed_us, peak_kib: None where it was not measured.
-        error: code, type, message, traceback of a failed call.
-    """
-
-    index: int
-    state: str
-    attempts: int
-    elapsed_us: int | None
-    peak_kib: int | None
-    log: str
-    error: dict[str, object] | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ErrorGroup:
-    """Failed calls that failed alike.
-
-    Attributes:
-        line: the last frame of the user's own source, "line 3, in f"; empty if there is none.
-        pattern: the message with its numbers replaced by `#`.
-        sample: the lowest indexes, at most ten.
-    """
-
-    code: int
-    type: str
-    line: str
-    pattern: str
-    message: str
-    count: int
-    sample: list[int]
-
-
 class Jobs:
-    """The use cases of jobs."""
+    """The use cases of jobs.
+
+    Args:
+        quota: what each account may have.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: JobStore,
+        ledger: Ledger,
+        blobs: Blobs,
+        signals: Signals,
+        library: Library,
+        quota: Quota,
+    ) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._blobs = blobs
+        self._signals = signals
+        self._library = library
+        self._quota = quota
+        self._reading = Reading(ledger=ledger, blobs=blobs)
+        self._entries = Entries(ledger=ledger, reading=self._reading)
 
     # ------------------------------------------------------------------ submitting
 
@@ -139,8 +140,28 @@ class Jobs:
 
         Raises:
             QuotaExceeded: the owner has as many jobs waiting, or bytes stored, as allowed.
+            DiskFull: there is no room for it.
         """
-        raise NotImplementedError
+        assert apply.caller == actor.name, "a job belongs to who asks for it"
+        spec = spec_of(
+            apply,
+            api_version=submission.api_version,
+            timeout_s=submission.timeout_s,
+            comments=submission.comments,
+            call_timeout_s=submission.call_timeout_s,
+            max_failures=submission.max_failures,
+            canary=submission.canary,
+        )
+        cut = batches_of(first_index(spec), spec.times, canary=spec.canary, graphics=spec.graphics)
+        job, _ = await self._store.submit(
+            str(uuid.uuid4()),
+            spec,
+            [Planned(start=start, count=count) for start, count in cut],
+            now=_now(),
+            quota=self._quota,
+            idempotency_key=submission.idempotency_key,
+        )
+        return job
 
     async def resume(self, actor: Actor, job_id: str, *, idempotency_key: str | None = None) -> Job:
         """Make a new job that takes what has returned as it is, and runs the rest.
@@ -173,7 +194,10 @@ class Jobs:
 
     async def get(self, actor: Actor, job_id: str) -> Job:
         """Return the job as it stands, with the queue position in `ahead`. Raises UnknownJob."""
-        raise NotImplementedError
+        job = await self._ledger.job(job_id, owner=actor.name)
+        if job is None:
+            raise UnknownJob(f"There is no job {job_id} of yours.")
+        return job
 
     async def listing(
         self, actor: Actor, wanted: JobFilter, *, limit: int = 1000, after: str | None = None
@@ -184,15 +208,26 @@ class Jobs:
             limit: 1 … 1000.
             after: the id of the last job of the page before.
         """
-        raise NotImplementedError
+        return await self._ledger.jobs(_filter(actor, wanted), limit=limit, after=after)
 
-    def watch(self, actor: Actor, job_id: str) -> AsyncIterator[Job]:
+    async def watch(self, actor: Actor, job_id: str) -> AsyncIterator[Job]:
         """Yield the job now and whenever it has changed, at most five times a second, to its end.
 
         Raises:
             UnknownJob: there is no such job of the actor's; or it was deleted meanwhile.
         """
-        raise NotImplementedError
+        with Bell(self._signals, job_id) as bell:
+            told: tuple[JobState, int, int] | None = None
+            while True:
+                job = await self.get(actor, job_id)
+                now = (job.state, job.returned, job.failed)
+                if now != told:
+                    told = now
+                    yield job
+                if job.state.is_final:
+                    return
+                await asyncio.sleep(WATCH_S)
+                await bell.wait()
 
     async def outcomes(
         self, actor: Actor, job_id: str, *, state: str | None, start: int, limit: int
@@ -202,11 +237,13 @@ class Jobs:
         Args:
             state: "waiting", "returned", "failed"; None for all.
         """
-        raise NotImplementedError
+        job = await self.get(actor, job_id)
+        return await self._entries.outcomes(job, state=state, start=start, limit=limit)
 
     async def errors(self, actor: Actor, job_id: str) -> list[ErrorGroup]:
         """Group the failed calls by class, line and message pattern; the most frequent first."""
-        raise NotImplementedError
+        await self.get(actor, job_id)
+        return await self._entries.groups(job_id)
 
     # ------------------------------------------------------------------ reading
 
@@ -216,9 +253,14 @@ class Jobs:
         Raises:
             UnknownJob: there is no such job of the actor's.
         """
-        raise NotImplementedError
+        job = await self.get(actor, job_id)
+        if not job.state.is_final:
+            return None
+        error = _error_of(job)
+        pieces = self._reading.fold(job) if error is None else _nothing()
+        return Result(job=job, error=error, pieces=pieces, graphics=job.spec.graphics)
 
-    def values(
+    async def values(
         self, actor: Actor, job_id: str, *, start: int = 1, follow: bool = False
     ) -> AsyncIterator[Stretch]:
         """Yield values in index order from index `start` on, a batch at a time.
@@ -227,17 +269,53 @@ class Jobs:
             follow: wait for calls that have no outcome yet; without it, the first such call ends
                 the stream. Calls that never ran, since the job ended early, are left out.
         """
-        raise NotImplementedError
+        job = await self.get(actor, job_id)
+        number = await self._reading.batch_of(job_id, start) if start > 1 else 0
+        with Bell(self._signals, job_id) as bell:
+            while True:
+                ended = job.state.is_final
+                waits = False
+                async for record in self._reading.batches(job_id, first=number):
+                    if record.state is BatchState.FINISHED:
+                        async for stretch in self._reading.lines(record):
+                            cut = from_index(stretch, start)
+                            if cut is not None:
+                                yield cut
+                    elif not ended:
+                        number, waits = record.batch.number, True
+                        break
+                if not waits or not follow:
+                    return
+                await bell.wait()
+                job = await self.get(actor, job_id)
 
     async def images(
         self, actor: Actor, job_id: str, *, start: int = 0, limit: int = 1000
     ) -> list[ImageEntry]:
         """List stored images by index and number, from index `start` on."""
-        raise NotImplementedError
+        await self.get(actor, job_id)
+        first = await self._reading.batch_of(job_id, start) if start > 1 else 0
+        found: list[ImageEntry] = []
+        async for record in self._reading.batches(job_id, first=first):
+            if record.state is BatchState.FINISHED:
+                entries = await self._reading.images(record)
+                found += [entry for entry in entries if entry.index >= start]
+                if len(found) >= limit:
+                    return found[:limit]
+        return found
 
     async def image(self, actor: Actor, job_id: str, index: int, number: int) -> bytes:
         """Return a PNG file. Raises UnknownJob, UnknownImage."""
-        raise NotImplementedError
+        await self.get(actor, job_id)
+        first = await self._reading.batch_of(job_id, index) if index > 1 else 0
+        records = await self._ledger.batches(job_id, first=first, limit=1)
+        for record in records:
+            if record.state is BatchState.FINISHED:
+                try:
+                    return await self._reading.image(record, index, number)
+                except BlobMissing:
+                    break
+        raise UnknownImage(f"The job has no image {number} of call {index}.")
 
     # ------------------------------------------------------------------ ending
 
@@ -248,11 +326,18 @@ class Jobs:
             UnknownJob: there is no such job of the actor's.
             JobNotRunning: it has ended already.
         """
-        raise NotImplementedError
+        found = await self._store.cancel(job_id, actor.name, now=_now())
+        if found is None:
+            raise UnknownJob(f"There is no job {job_id} of yours.")
+        job, ended = found
+        if not ended:
+            raise JobNotRunning(f"The job has ended already: it is {job.state}.")
+        return job
 
     async def delete(self, actor: Actor, job_id: str) -> None:
         """Stop a job and forget it with all that it stored. Raises UnknownJob."""
-        raise NotImplementedError
+        if not await self._delete([job_id], actor.name):
+            raise UnknownJob(f"There is no job {job_id} of yours.")
 
     async def delete_matching(self, actor: Actor, wanted: JobFilter) -> Sequence[str]:
         """Delete every job that fits, also running ones; return their ids.
@@ -260,4 +345,63 @@ class Jobs:
         Raises:
             InvalidField: the filter is empty.
         """
-        raise NotImplementedError
+        if wanted == JobFilter():
+            raise InvalidField("A deletion needs at least one filter.")
+        gone: list[str] = []
+        while True:
+            page = await self._ledger.jobs(_filter(actor, wanted), limit=DELETE_AT_ONCE)
+            if not page:
+                return gone
+            gone += await self._delete([job.id for job in page], actor.name)
+
+    async def _delete(self, ids: Collection[str], owner: str) -> list[str]:
+        gone = await self._store.delete(ids, owner, now=_now())
+        for job in gone:
+            await self._blobs.remove(job_prefix(job))
+        return gone
+
+
+def _error_of(job: Job) -> dict[str, object] | None:
+    """Return the error object of a job that has ended without an answer."""
+    match job.state:
+        case JobState.CANCELLED:
+            return _ended(FailureKind.CANCELLED, "Cancelled", "The job was cancelled.")
+        case JobState.TIMED_OUT:
+            message = f"The job was stopped after {job.spec.timeout_s} s, its limit."
+            return _ended(FailureKind.TIMED_OUT, "TimedOut", message)
+        case JobState.FAILED:
+            if job.waiting or job.spec.on_error is OnError.FAIL or _is_fatal(job.error):
+                return job.error or _ended(FailureKind.LOST, "Failed", "The job failed.")
+        case _:
+            pass
+    return None  # also of a job whose every call failed under "continue": its answer lists them
+
+
+def _is_fatal(error: dict[str, object] | None) -> bool:
+    return error is not None and any(
+        kind.is_fatal for kind in FailureKind if kind == error.get("errorCode")
+    )
+
+
+def _ended(kind: FailureKind, name: str, message: str) -> dict[str, object]:
+    return {"errorMessage": message, "errorCode": int(kind), "errorType": name}
+
+
+def _filter(actor: Actor, wanted: JobFilter) -> store_port.JobFilter:
+    return store_port.JobFilter(
+        owner=actor.name,
+        states=wanted.states or frozenset(),
+        comments=wanted.comments,
+        created_from=wanted.created_after,
+        created_before=wanted.created_before,
+        script=wanted.script,
+    )
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield  # makes this a generator
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

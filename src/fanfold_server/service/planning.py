@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import assert_never
 
 from fanfold_server.engine.port import Work
 from fanfold_server.model.apply import Apply, Index, Once, OnError
+from fanfold_server.model.environment import Environment
+from fanfold_server.model.job import Batch, JobSpec
+from fanfold_server.model.script import Script
+
+DO_EVAL = "do-eval"
+INDEX_APPLY = "index-apply"
+
+BATCHES = 200
+"""So many batches a job is cut into, if that gives none of more than `MAX_BATCH` calls: few enough
+that what a batch costs does not count, enough that a lost one is a small part."""
+
+MAX_BATCH = 10_000
+"""Calls of a batch, at most: what one process holds of a job at once."""
+
+MAX_DRAWN_BATCH = 100
+"""The same for calls with figures, which are far larger than values."""
+
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def plan(apply: Apply, *, timeout_s: float, keep_logs: bool) -> Work:
@@ -37,5 +57,103 @@ def plan(apply: Apply, *, timeout_s: float, keep_logs: bool) -> Work:
         keep_point_zero=apply.graphics,
         keep_logs=keep_logs,
         stop_on_failure=apply.on_error is OnError.FAIL,
+        timeout_s=timeout_s,
+    )
+
+
+def batches_of(
+    start: int, times: int, *, canary: bool = False, graphics: bool = False
+) -> Iterator[tuple[int, int]]:
+    """Cut calls into contiguous batches; yield the first index and the count of each, in order.
+
+    Args:
+        start: index of the first call.
+        times: how many calls, ≥ 1.
+        canary: the first batch holds one call.
+        graphics: whether the calls draw.
+    """
+    end = start + times
+    if canary:
+        yield start, 1
+        start += 1
+    size = min(max(-(-(end - start) // BATCHES), 1), MAX_DRAWN_BATCH if graphics else MAX_BATCH)
+    for first in range(start, end, size):
+        yield first, min(size, end - first)
+
+
+def spec_of(
+    apply: Apply,
+    *,
+    api_version: str,
+    timeout_s: int,
+    comments: str | None = None,
+    call_timeout_s: float | None = None,
+    max_failures: int | None = None,
+    canary: bool = False,
+) -> JobSpec:
+    """Return what a job needs to run this without its caller; the arguments are `JobSpec`'s."""
+    script = apply.script
+    indexed = isinstance(apply.split, Index)
+    times = apply.split.times if isinstance(apply.split, Index) else 1
+    return JobSpec(
+        owner=apply.caller,
+        api_version=api_version,
+        verb=INDEX_APPLY if indexed else DO_EVAL,
+        script_name=script.name,
+        script_owner=script.owner,
+        script_version=script.version,
+        digest=script.digest,
+        source=script.source,
+        entry=script.entry,
+        environment=apply.environment.name,
+        times=times,
+        parameters=apply.parameters,
+        degree=min(apply.degree, times),
+        seed=apply.seed,
+        graphics=apply.graphics,
+        service=apply.service,
+        on_error=apply.on_error,
+        timeout_s=timeout_s,
+        call_timeout_s=call_timeout_s,
+        max_failures=max_failures,
+        canary=canary and times > 1,
+        comments=comments,
+    )
+
+
+def first_index(spec: JobSpec) -> int:
+    """Return the index of a job's first call: do-eval's only one is 0."""
+    return 1 if spec.verb == INDEX_APPLY else 0
+
+
+def work_of(spec: JobSpec, batch: Batch, environment: Environment, *, timeout_s: float) -> Work:
+    """Return a batch of a job as work for one worker.
+
+    Args:
+        timeout_s: what is left of the job's time, seconds, > 0.
+    """
+    return Work(
+        script=Script(
+            name=spec.script_name,
+            owner=spec.script_owner,
+            version=spec.script_version,
+            digest=spec.digest,
+            source=spec.source,
+            entry=spec.entry,
+            description=None,
+            created=_LONG_AGO,
+        ),
+        environment=environment,
+        caller=spec.owner,
+        start=batch.start,
+        count=batch.count,
+        indexed=spec.verb == INDEX_APPLY,
+        parameters=spec.parameters,
+        degree=1,
+        seed=spec.seed,
+        graphics=spec.graphics,
+        keep_point_zero=spec.graphics,
+        keep_logs=True,
+        stop_on_failure=spec.on_error is OnError.FAIL,
         timeout_s=timeout_s,
     )

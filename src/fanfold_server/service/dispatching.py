@@ -1,0 +1,328 @@
+"""An agent: claims batches of jobs, has the engine run them, and records what came of them.
+
+    claim ──▶ engine ──▶ blobs ──▶ finish
+      ▲         │ lease lost, job ended: stop, drop the outcomes
+      └─────────┘ agent stops: release
+
+Every process that can run code has one `Dispatcher`. Each batch is a task of its own; one more
+renews the leases of all of them. A batch whose agent dies is claimed again, whole, by another when
+its lease has run out; what a stale agent still brings, its fence gives away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import TypeVar
+
+import structlog
+
+from fanfold_server.engine.port import Engine, Running
+from fanfold_server.environments.port import Environments
+from fanfold_server.model.errors import (
+    EngineUnavailable,
+    FanfoldError,
+    Overloaded,
+    RunTimedOut,
+    ShuttingDown,
+    UnknownEnvironment,
+)
+from fanfold_server.model.job import Batch
+from fanfold_server.service.planning import INDEX_APPLY, work_of
+from fanfold_server.service.recording import BatchRecorder, Recorded, without_environment
+from fanfold_server.store.port import (
+    BatchResult,
+    Blobs,
+    Claimed,
+    JobStore,
+    Signal,
+    Signals,
+    job_prefix,
+)
+
+T = TypeVar("T")
+
+LEASE_S = 15.0
+"""How long a batch stays with an agent that says nothing."""
+
+POLL_S = 1.0
+"""How often an agent looks for work, and for jobs whose time is up, if nothing wakes it."""
+
+MAX_STARTS = 5
+"""So often a batch is begun whose environment does not start."""
+
+MAX_LEASES = 20
+"""So often a batch is begun whose agents die with it."""
+
+MIN_PAUSE_S, MAX_PAUSE_S = 0.1, 2.0
+"""Between attempts at what the database or the disk refuses for now."""
+
+
+@dataclass(eq=False, slots=True)
+class Held:
+    """A batch in hand.
+
+    Attributes:
+        running: what the engine does for it, while it does.
+        dropped: nobody wants its outcomes any more.
+        releasing: it is to be given back.
+    """
+
+    claimed: Claimed
+    running: Running | None = None
+    dropped: bool = False
+    releasing: bool = False
+
+    def stop(self) -> None:
+        if self.running is not None:
+            self.running.cancel()
+
+
+class Dispatcher:
+    """Runs batches of jobs until it is told to stop.
+
+    Args:
+        agent: a name that no other process has or had.
+        slots: batches in hand at once.
+        per_owner: batches that one account may have in hand, on all agents together.
+        lease_s: seconds after which another agent may take a batch over, > 0.
+    """
+
+    def __init__(
+        self,
+        *,
+        agent: str,
+        store: JobStore,
+        blobs: Blobs,
+        signals: Signals,
+        engine: Engine,
+        environments: Environments,
+        slots: int,
+        per_owner: int,
+        lease_s: float = LEASE_S,
+    ) -> None:
+        self._agent = agent
+        self._store = store
+        self._blobs = blobs
+        self._signals = signals
+        self._engine = engine
+        self._environments = environments
+        self._slots = slots
+        self._per_owner = per_owner
+        self._lease_s = lease_s
+        self._held: dict[Batch, Held] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        self._draining = False
+        self._loops: list[asyncio.Task[None]] = []
+        self._unsubscribe: Callable[[], None] = lambda: None
+        self._log = structlog.get_logger("fanfold_server.agent").bind(agent=agent)
+
+    # ------------------------------------------------------------------ life
+
+    def open(self) -> None:
+        """Begin to claim batches."""
+        self._unsubscribe = self._signals.subscribe(self._signalled)
+        self._loops = [
+            asyncio.create_task(self._claiming(), name="claims batches"),
+            asyncio.create_task(self._renewing(), name="renews leases"),
+            asyncio.create_task(self._expiring(), name="ends jobs whose time is up"),
+        ]
+
+    async def close(self, grace_s: float) -> None:
+        """Claim nothing more; let what runs end within the grace, and give the rest back."""
+        self._draining = True
+        self._wake.set()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace_s)
+        for held in self._held.values():
+            held.releasing = True
+            held.stop()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self._lease_s)
+        self._unsubscribe()
+        for task in (*self._loops, *self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._loops, *self._tasks, return_exceptions=True)
+
+    @property
+    def in_hand(self) -> int:
+        """How many batches it has."""
+        return len(self._held)
+
+    def _signalled(self, signal: Signal, job: str) -> None:
+        if signal is Signal.ENDED:
+            self._drop_job(job)
+        if signal is not Signal.RECORDED:
+            self._wake.set()
+
+    def _drop_job(self, job: str) -> None:
+        for held in self._held.values():
+            if held.claimed.batch.job == job:
+                self._drop(held)
+
+    @staticmethod
+    def _drop(held: Held) -> None:
+        held.dropped = True
+        held.stop()
+
+    # ------------------------------------------------------------------ loops
+
+    async def _claiming(self) -> None:
+        while not self._draining:
+            self._wake.clear()
+            room = self._slots - len(self._held)
+            if room > 0:
+                for claimed in await self._insist(partial(self._claim, room)):
+                    self._begin(claimed)
+            try:
+                async with asyncio.timeout(POLL_S):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    async def _claim(self, wanted: int) -> list[Claimed]:
+        return await self._store.claim(
+            self._agent,
+            wanted=wanted,
+            lease_s=self._lease_s,
+            now=_now(),
+            per_owner=self._per_owner,
+        )
+
+    async def _renewing(self) -> None:
+        while True:
+            await asyncio.sleep(self._lease_s / 3)
+            if self._held:
+                await self._insist(self._renew)
+
+    async def _renew(self) -> None:
+        renewal = await self._store.renew(
+            self._agent, list(self._held), lease_s=self._lease_s, now=_now()
+        )
+        for batch in renewal.lost:
+            held = self._held.get(batch)
+            if held is not None:
+                self._log.info("lease lost", job=batch.job, batch=batch.number)
+                self._drop(held)
+        for job in renewal.ended:
+            self._drop_job(job)
+
+    async def _expiring(self) -> None:
+        while True:
+            for job in await self._insist(lambda: self._store.expire(now=_now())):
+                self._drop_job(job)
+            await asyncio.sleep(POLL_S)
+
+    async def _insist(self, act: Callable[[], Awaitable[T]]) -> T:
+        """Do something until the database is there for it."""
+        pause_s = MIN_PAUSE_S
+        while True:
+            try:
+                return await act()
+            except Exception as exc:  # noqa: BLE001  # whatever it is: the agent outlives it
+                self._log.warning("will try again", error=repr(exc), pause_s=pause_s)
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, MAX_PAUSE_S)
+
+    # ------------------------------------------------------------------ a batch
+
+    def _begin(self, claimed: Claimed) -> None:
+        held = Held(claimed)
+        self._held[claimed.batch] = held
+        task = asyncio.create_task(self._carry(held))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _carry(self, held: Held) -> None:
+        batch = held.claimed.batch
+        try:
+            done = await self._run(held)
+            if held.dropped or (done is None and not held.releasing):
+                return
+            if done is None:
+                await self._insist(lambda: self._store.release(self._agent, [batch]))
+                return
+            if await self._stored(held, done):
+                await self._finish(done)
+        except Exception:  # noqa: BLE001  # its lease runs out, and the batch is claimed again
+            self._log.exception("batch failed", job=batch.job, batch=batch.number)
+        finally:
+            self._held.pop(batch, None)
+            self._wake.set()
+
+    async def _run(self, held: Held) -> Recorded | None:
+        """Run a batch; None: nothing is to be recorded (it is dropped, or given back)."""
+        spec, batch = held.claimed.spec, held.claimed.batch
+        indexed = spec.verb == INDEX_APPLY
+        recorder = BatchRecorder(batch, indexed=indexed)
+        left_s = (held.claimed.deadline - _now()).total_seconds()
+        if left_s <= 0:
+            return None
+        try:
+            if batch.fence > MAX_LEASES:
+                raise EngineUnavailable(f"its agent was lost {batch.fence - 1} times")
+            environment = self._environments.find(spec.environment)
+            work = work_of(spec, batch, environment, timeout_s=left_s)
+            held.running = self._engine.start(work, recorder)
+            await held.running.done
+        except (Overloaded, ShuttingDown):
+            await asyncio.sleep(MIN_PAUSE_S)
+            held.releasing = True
+        except RunTimedOut:
+            held.dropped = True  # the job's time: `expire` ends it
+        except UnknownEnvironment as exc:
+            return _ending(without_environment(batch, exc.message, indexed=indexed))
+        except EngineUnavailable as exc:
+            if batch.fence >= MAX_STARTS:
+                return _ending(without_environment(batch, exc.message, indexed=indexed))
+            self._log.warning("engine unavailable", job=batch.job, error=exc.message)
+            await asyncio.sleep(MIN_PAUSE_S * batch.fence)
+            held.releasing = True
+        except FanfoldError as exc:
+            self._log.warning("batch given back", job=batch.job, error=exc.message)
+            held.releasing = True
+        finally:
+            held.running = None
+        if held.dropped or not (recorder.is_complete or recorder.has_failed):
+            held.releasing = held.releasing or not held.dropped
+            return None
+        if not recorder.is_complete and held.releasing:
+            return None
+        return recorder.recorded()
+
+    async def _stored(self, held: Held, done: Recorded) -> bool:
+        """Write a batch's blobs; wait while there is no room. False: nobody wants them any more."""
+        if not done.blobs:
+            return True
+        pause_s = MIN_PAUSE_S
+        while not held.dropped:
+            try:
+                await self._blobs.write(done.blobs)
+            except Exception as exc:  # noqa: BLE001  # a full disk, an object store that is away
+                self._log.warning("results cannot be stored", error=repr(exc), pause_s=pause_s)
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, MAX_PAUSE_S)
+            else:
+                return True
+        return False
+
+    async def _finish(self, done: Recorded) -> None:
+        result = done.result
+        kept = await self._insist(lambda: self._store.finish(self._agent, [result], now=_now()))
+        if not kept[0]:
+            batch = result.batch
+            self._log.info("outcomes dropped", job=batch.job, batch=batch.number, fence=batch.fence)
+            if done.blobs:
+                await self._blobs.remove(f"{job_prefix(batch.job)}{batch.number}-{batch.fence}.")
+
+
+def _ending(result: BatchResult) -> Recorded:
+    return Recorded(result=result, blobs={})
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
