@@ -1,0 +1,13 @@
+#!/bin/bash
+# Measures ours, its peers and the limits in one interleaved run; `bench/run.sh --help`, README.md.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+if [ ! -x "$root/.venv/bin/fanfold" ]; then
+	echo "bench: run \`make setup\` first, or \`make bench\`, which does" >&2
+	exit 1
+fi
+all=
+for word in "$@"; do if [ "$word" = --all ]; then all=--all; fi; done
+"$root/bench/setup.sh" $all
+cd "$root"
+exec .venv/bin/python -m bench "$@"

@@ -1,0 +1,1 @@
+"""What the peers serve; each runs in its own environment, none of them in ours."""
