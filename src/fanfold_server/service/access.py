@@ -259,11 +259,10 @@ class Access:
             InvalidField: the password is too short or too long.
             UnknownUser: there is no such account.
         """
+        stored = _existing_name(name)
         _check_password(password)
         password_hash = await self._passwords.hash(password)
-        await self._change(
-            name, await self._accounts.replace_password(account_name(name), password_hash)
-        )
+        self._changed(stored, await self._accounts.replace_password(stored, password_hash))
 
     async def disable(self, name: str) -> None:
         """Keep an account from logging in; ends its sessions.
@@ -271,9 +270,8 @@ class Access:
         Raises:
             UnknownUser: there is no such account.
         """
-        await self._change(
-            name, await self._accounts.set_disabled(account_name(name), disabled=True)
-        )
+        stored = _existing_name(name)
+        self._changed(stored, await self._accounts.set_disabled(stored, disabled=True))
 
     async def enable(self, name: str) -> None:
         """Let a disabled account log in again.
@@ -281,16 +279,15 @@ class Access:
         Raises:
             UnknownUser: there is no such account.
         """
-        await self._change(
-            name, await self._accounts.set_disabled(account_name(name), disabled=False)
-        )
+        stored = _existing_name(name)
+        self._changed(stored, await self._accounts.set_disabled(stored, disabled=False))
 
     # -------------------------------------------------------------------------------- inside
 
-    async def _change(self, name: str, changed: bool) -> None:
+    def _changed(self, name: str, was_there: bool) -> None:
         self._forget_verified()
-        if not changed:
-            raise UnknownUser(f'There is no user "{account_name(name)}".')
+        if not was_there:
+            raise UnknownUser(f'There is no user "{name}".', user=name)
 
     def _forget_verified(self) -> None:
         self._generation += 1
@@ -331,6 +328,12 @@ class Access:
             return 0.0
         doublings = min(failures.count - free - 1, 32)
         return min(2.0**doublings, self._limits.max_delay_s) - since_s
+
+
+def _existing_name(name: str) -> str:
+    if not _NAME.fullmatch(name):  # nor could every database be asked for it
+        raise UnknownUser(f"There is no user {name!a}.")
+    return account_name(name)
 
 
 def _fresh_token() -> str:

@@ -250,7 +250,7 @@ class Library:
         Args:
             actor: the owner.
             name: one of the owner's scripts.
-            grantee: an account's name in any case, or None for everyone.
+            grantee: an account's name in any case; None or PUBLIC for everyone.
 
         Raises:
             UnknownScript: the actor owns no such script.
@@ -262,7 +262,7 @@ class Library:
             await self._creator(actor, name, actor.name)
             if stored == actor.name:
                 raise InvalidField(f"{actor.name} owns the script already.", field="grantee")
-            if stored != EVERYONE and await self._accounts.credentials(stored) is None:
+            if stored != EVERYONE and not await self._is_user(stored):
                 raise UnknownUser(f'There is no user "{stored}".', user=stored)
             if not await self._scripts.grant(name, actor.name, stored, self._now()):
                 raise _unknown(name, actor.name)
@@ -277,7 +277,8 @@ class Library:
         stored = _grantee(grantee)
         async with self._writing():
             await self._creator(actor, name, actor.name)
-            if not await self._scripts.revoke(name, actor.name, stored):
+            is_possible = _is_storable(stored)
+            if not (is_possible and await self._scripts.revoke(name, actor.name, stored)):
                 whom = "everyone" if stored == EVERYONE else f'"{stored}"'
                 raise UnknownGrant(f'The script "{name}" is not granted to {whom}.', name=name)
 
@@ -316,6 +317,9 @@ class Library:
             raise _unknown(name, owner)
         _check_right(actor, creator, name)
         return creator
+
+    async def _is_user(self, name: str) -> bool:
+        return _is_storable(name) and await self._accounts.credentials(name) is not None
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[None]:
