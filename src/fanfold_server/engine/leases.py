@@ -104,12 +104,13 @@ class Leases:
             back.append((lease.start + done, tail))
             self.left += tail
 
-    def lost(self, held: list[tuple[Lease, int]]) -> int | None:
+    def lost(self, held: list[tuple[Lease, int]], *, convict: bool = False) -> int | None:
         """Take back the leases of a dead worker, in the order in which it held them.
 
         Args:
             held: each lease with the number of its first calls whose outcome is known; only the
                 first of them can have been begun.
+            convict: it is known that the call in hand is to blame.
 
         Returns:
             The index of the convicted call, to be recorded as lost; None if all are retried.
@@ -120,7 +121,7 @@ class Leases:
             start, count = lease.start + done, lease.count - done
             if not count:
                 continue
-            if lease.careful and position == 0:
+            if (lease.careful or convict) and position == 0:
                 convicted = start
                 start, count = start + 1, count - 1
             if count:

@@ -22,7 +22,7 @@ from fanfold_server.engine.pools import Pools
 from fanfold_server.engine.port import Recorder, Work
 from fanfold_server.engine.running import LocalRun, RunLimits
 from fanfold_server.engine.sandbox import Sandbox
-from fanfold_server.engine.verdicts import lost, never_begun
+from fanfold_server.engine.verdicts import lost, never_begun, timed_out
 from fanfold_server.engine.worker import Forged, Owner, State, Worker, end_frame, lease_frame
 from fanfold_server.model.environment import Environment
 from fanfold_server.model.errors import EngineUnavailable, Overloaded, RunTimedOut, ShuttingDown
@@ -39,6 +39,9 @@ DRAIN_S = 0.1
 
 TICK_S = 0.25
 """How often deadlines are looked at."""
+
+CALL_TICK = 0.1
+"""The same for the limit of one call, as a part of that limit if this is more often."""
 
 IDLE_WORKER_S = 60.0
 IDLE_POOL_S = 900.0
@@ -146,6 +149,8 @@ class LocalEngine:
         if pool is not None:
             self._enqueue(pool, run)
             self._serve(pool)
+            if work.call_timeout_s is not None:
+                self._watch_calls(run, work.call_timeout_s)
         else:
             run.fail(
                 EngineUnavailable(f"the environment {work.environment.name!r} could not be started")
@@ -259,7 +264,7 @@ class LocalEngine:
             header=run.header,
             parameters=work.parameters,
             lease=lease,
-            lease_frame=lease_frame(run.number, lease, LEASE_US),
+            lease_frame=_lease_frame(run, lease),
             end=end_frame(run.number) if only and not lease.careful else b"",
         )
         if work.count > 1:
@@ -271,7 +276,7 @@ class LocalEngine:
         while leases.left and len(worker.held) < leases.depth:
             lease = leases.take()
             assert lease is not None
-            worker.lease(lease, lease_frame(run.number, lease, LEASE_US))
+            worker.lease(lease, _lease_frame(run, lease))
 
     def _release(self, worker: Worker, run: LocalRun) -> None:
         """A worker whose hands are empty, of a run that has nothing more for it."""
@@ -380,10 +385,14 @@ class LocalEngine:
 
     def _retry(self, run: LocalRun, worker: Worker) -> None:
         held: list[tuple[Lease, int]] = [(h.lease, h.done) for h in worker.held]
-        convicted = run.leases.lost(held)
-        run.lost_in_a_row += 1
+        convicted = run.leases.lost(held, convict=worker.overdue)
+        run.lost_in_a_row += not worker.overdue
         if convicted is not None:
-            run.record(lost(convicted, worker))
+            limit_s = run.work.call_timeout_s
+            if worker.overdue and limit_s is not None:
+                run.record(timed_out(convicted, worker, limit_s))
+            else:
+                run.record(lost(convicted, worker))
             if run.work.stop_on_failure:
                 self._end_run(run)
                 return
@@ -431,6 +440,18 @@ class LocalEngine:
                 self._draining.discard(worker)
                 worker.pool.end(worker)
 
+    def _watch_calls(self, run: LocalRun, limit_s: float) -> None:
+        """Kill the workers of a run that are in one call for too long."""
+        if run.over:
+            return
+        now = time.monotonic()
+        for worker in run.workers:
+            if worker.held and not worker.overdue and now - worker.heard_at > limit_s:
+                worker.overdue = True
+                worker.pool.end(worker)
+        pause_s = min(limit_s * CALL_TICK, TICK_S)
+        self._loop.call_later(pause_s, self._watch_calls, run, limit_s)
+
     def _forget(self, run: LocalRun) -> None:
         self._runs.pop(run.number, None)
 
@@ -446,3 +467,9 @@ class LocalEngine:
         for pool in self._pools:
             pool.trim(now, self._options.cores, IDLE_WORKER_S)
         self._pools.retire_idle(now - IDLE_POOL_S)
+
+
+def _lease_frame(run: LocalRun, lease: Lease) -> bytes:
+    """With a limit of one call, each is reported by itself: so the one in hand is known."""
+    careful = run.work.call_timeout_s is not None
+    return lease_frame(run.number, lease, LEASE_US, careful=careful)

@@ -26,6 +26,8 @@ class Work:
         keep_point_zero: write 6.0 as `6.0`, not as `6`.
         stop_on_failure: whether the first failed call ends the work.
         timeout_s: seconds after which calls without an outcome are stopped; > 0.
+        call_timeout_s: seconds after which one call is stopped and fails as TIMED_OUT, > 0; loading
+            the script counts as part of a worker's first call. None: no limit.
     """
 
     script: Script
@@ -42,6 +44,7 @@ class Work:
     keep_logs: bool
     stop_on_failure: bool
     timeout_s: float
+    call_timeout_s: float | None = None
 
 
 class Recorder(Protocol):

@@ -24,6 +24,14 @@ def never_begun(index: int, worker: Worker, deaths: int) -> Failed:
     return _failed(index, f"{_where(index)} was not begun: {deaths} workers in a row {how}", worker)
 
 
+def timed_out(index: int, worker: Worker, limit_s: float) -> Failed:
+    """Return the outcome of a call that was killed after `limit_s`, the limit of one call."""
+    message = f"{_where(index)} was stopped after {limit_s:g} s, the limit of one call"
+    tail = worker.output_tail(_TAIL_BYTES).strip()
+    failure = Failure(kind=FailureKind.TIMED_OUT, type="CallTimedOut", message=message)
+    return Failed(index=index, failure=failure, log=tail, elapsed_us=int(limit_s * 1e6))
+
+
 def ending(status: int | None) -> str:
     """Say how a process ended; `status` is as from waitpid(2), None if nobody knows."""
     if status is None:

@@ -76,13 +76,16 @@ class Worker(asyncio.Protocol):
     Attributes:
         held: leases that it was given and has not returned, the one in hand first.
         runs: how many runs it was given.
+        heard_at: when the call in hand was begun at the earliest: the last call's outcome came, or
+            the lease was given to empty hands.
+        overdue: it is being killed, since the call in hand has taken too long.
         log: descriptor of the file that takes its output; readable even after its death.
     """
 
     __slots__ = (
         "_buffer", "_known", "_need", "_owner", "_transport",
-        "born", "drain_until", "exit_status", "held", "idle_since", "log", "number", "pid", "pool",
-        "run", "runs", "silent", "state",
+        "born", "drain_until", "exit_status", "heard_at", "held", "idle_since", "log", "number",
+        "overdue", "pid", "pool", "run", "runs", "silent", "state",
     )  # fmt: skip
 
     def __init__(self, number: int, owner: Owner, log: int) -> None:
@@ -96,6 +99,8 @@ class Worker(asyncio.Protocol):
         self.runs = 0
         self.born = self.idle_since = time.monotonic()
         self.drain_until = 0.0
+        self.heard_at = 0.0
+        self.overdue = False
         self.silent = False
         self.exit_status: int | None = None
         self._owner = owner
@@ -131,10 +136,13 @@ class Worker(asyncio.Protocol):
         parts.append(lease_frame)
         parts.append(end)
         self.runs += 1
+        self.heard_at = time.monotonic()
         self.held.append(Held(lease))
         self._send(b"".join(parts))
 
     def lease(self, lease: Lease, frame: bytes) -> None:
+        if not self.held:
+            self.heard_at = time.monotonic()
         self.held.append(Held(lease))
         self._send(frame)
 
@@ -230,6 +238,8 @@ class Worker(asyncio.Protocol):
         if start != held.lease.start + held.done or held.done + count > held.lease.count:
             raise Forged
         held.done += count
+        self.heard_at = time.monotonic()
+        self.overdue = False
 
     def take_back(self, start: int, count: int) -> Held:
         """Remove and return the lease in hand, which the worker says ends after `count` calls."""
@@ -309,10 +319,10 @@ _LEASE_PREFIX = p.LENGTH.pack(1 + p.LEASE_HEADER.size) + bytes((p.LEASE,))
 _END_PREFIX = p.LENGTH.pack(1 + p.END_HEADER.size) + bytes((p.END,))
 
 
-def lease_frame(run: int, lease: Lease, budget_us: int) -> bytes:
+def lease_frame(run: int, lease: Lease, budget_us: int, *, careful: bool = False) -> bytes:
     """Return the frame of a lease that ends after `budget_us` microseconds."""
     return _LEASE_PREFIX + p.LEASE_HEADER.pack(
-        run, lease.start, lease.count, budget_us, lease.careful
+        run, lease.start, lease.count, budget_us, careful or lease.careful
     )
 
 

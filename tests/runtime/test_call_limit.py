@@ -1,0 +1,106 @@
+"""The limit of one call, enforced from outside the interpreter."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from fanfold_server.engine.local import EngineOptions, LocalEngine
+from fanfold_server.engine.port import Work
+from fanfold_server.engine.running import RunLimits
+from fanfold_server.engine.sandbox import Limits, Sandbox
+from fanfold_server.model.environment import Environment
+from fanfold_server.model.outcome import FailureKind
+from fanfold_server.model.script import Script
+from fanfold_server.service.folding import Gathered
+
+LIMIT_S = 0.4
+SLACK_S = 2.0
+
+
+@pytest.fixture
+async def engine(tmp_path: Path) -> AsyncIterator[LocalEngine]:
+    limits = RunLimits(
+        max_len=5000, max_value_bytes=1 << 20, max_log_bytes=4096, refuse_output=False
+    )
+    engine = LocalEngine(
+        options=EngineOptions(
+            workers=4, pools=4, max_queued_runs=100, reuse="auto", preload=(), limits=limits
+        ),
+        sandbox=Sandbox(Limits(memory_mib=2048, files=256, processes=256, file_mib=64)),
+        cache=tmp_path / "cache",
+        spare=None,
+    )
+    engine.open()
+    yield engine
+    await engine.close()
+
+
+def _work(source: str, *, count: int, call_timeout_s: float | None) -> Work:
+    script = Script(
+        name="f",
+        owner="ALICE",
+        version=1,
+        digest=sha256(source.encode()).hexdigest(),
+        source=source,
+        entry="f",
+        description=None,
+        created=datetime.now(UTC),
+    )
+    return Work(
+        script=script,
+        environment=Environment(name="default", prefix=Path(sys.prefix), kind="venv"),
+        caller="ALICE",
+        start=1,
+        count=count,
+        indexed=True,
+        parameters=b"{}",
+        degree=1,
+        seed=7,
+        graphics=False,
+        keep_point_zero=False,
+        keep_logs=False,
+        stop_on_failure=False,
+        timeout_s=50.0,
+        call_timeout_s=call_timeout_s,
+    )
+
+
+async def test_only_the_call_that_takes_too_long_fails(engine: LocalEngine) -> None:
+    """Its neighbours, before and after, have their values."""
+    source = """
+import time
+def f(i):
+    while i in (3, 7):
+        pass
+    return i
+"""
+    gathered = Gathered()
+    before = time.monotonic()
+    await engine.start(_work(source, count=10, call_timeout_s=LIMIT_S), gathered).done
+    assert time.monotonic() - before < 2 * LIMIT_S + SLACK_S
+    assert sorted(f.index for f in gathered.failed) == [3, 7]
+    assert {f.failure.kind for f in gathered.failed} == {FailureKind.TIMED_OUT}
+    texts = b",".join(v.json for v in sorted(gathered.values_, key=lambda v: v.start))
+    assert texts == b"1,2,4,5,6,8,9,10"
+
+
+async def test_many_calls_that_take_too_long_do_not_give_the_run_up(engine: LocalEngine) -> None:
+    source = "import time\ndef f(i):\n    time.sleep(60 if i <= 25 else 0)\n    return i\n"
+    gathered = Gathered()
+    await engine.start(_work(source, count=26, call_timeout_s=0.1), gathered).done
+    assert [f.index for f in gathered.failed] == list(range(1, 26))
+    assert [v.json for v in gathered.values_] == [b"26"]
+
+
+async def test_time_is_counted_for_each_call_anew(engine: LocalEngine) -> None:
+    source = "import time\ndef f(i):\n    time.sleep(0.1)\n    return i\n"
+    gathered = Gathered()
+    await engine.start(_work(source, count=10, call_timeout_s=0.8), gathered).done
+    assert gathered.failed == []
