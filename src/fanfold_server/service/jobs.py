@@ -9,18 +9,25 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from fanfold_server.model.actor import Actor
 from fanfold_server.model.apply import Apply, OnError
-from fanfold_server.model.errors import InvalidField, JobNotRunning, UnknownImage, UnknownJob
-from fanfold_server.model.job import Job, JobState
+from fanfold_server.model.errors import (
+    InvalidField,
+    JobNotRunning,
+    JobRunning,
+    UnknownImage,
+    UnknownJob,
+)
+from fanfold_server.model.job import Job, JobSpec, JobState
 from fanfold_server.model.outcome import FailureKind
 from fanfold_server.service.bell import Bell
+from fanfold_server.service.continuing import Continuing
 from fanfold_server.service.entries import Entries, ErrorGroup, OutcomeEntry
 from fanfold_server.service.library import Library
-from fanfold_server.service.planning import batches_of, first_index, spec_of
+from fanfold_server.service.planning import INDEX_APPLY, batches_of, first_index, spec_of
 from fanfold_server.service.reading import ImageEntry, Reading, Stretch, from_index
 from fanfold_server.store import port as store_port
 from fanfold_server.store.port import (
@@ -131,6 +138,7 @@ class Jobs:
         self._library = library
         self._quota = quota
         self._reading = Reading(ledger=ledger, blobs=blobs)
+        self._continuing = Continuing(ledger=ledger, blobs=blobs, reading=self._reading)
         self._entries = Entries(ledger=ledger, reading=self._reading)
 
     # ------------------------------------------------------------------ submitting
@@ -173,7 +181,18 @@ class Jobs:
             JobRunning: the job has not ended yet.
             UnknownScript: the script is gone.
         """
-        raise NotImplementedError
+        old = await self._ended(actor, job_id)
+        spec = old.spec
+        script = await self._library.resolve(actor, spec.script_name, spec.script_owner)
+        mended = replace(
+            spec,
+            script_version=script.version,
+            digest=script.digest,
+            source=script.source,
+            entry=script.entry,
+            canary=False,
+        )
+        return await self._continue(old, mended, idempotency_key)
 
     async def extend(
         self, actor: Actor, job_id: str, times: int, *, idempotency_key: str | None = None
@@ -188,7 +207,37 @@ class Jobs:
             JobRunning: the job has not ended yet.
             InvalidField: do-eval has no calls to add; `times` is not above the job's.
         """
-        raise NotImplementedError
+        old = await self._ended(actor, job_id)
+        if old.spec.verb != INDEX_APPLY:
+            raise InvalidField("Only a job of index-apply can be extended.")
+        if times <= old.spec.times:
+            raise InvalidField(f'"times" must be more than {old.spec.times}, which the job has.')
+        longer = replace(old.spec, times=times, canary=False)
+        return await self._continue(old, longer, idempotency_key)
+
+    async def _ended(self, actor: Actor, job_id: str) -> Job:
+        job = await self.get(actor, job_id)
+        if not job.state.is_final:
+            raise JobRunning(f"The job is {job.state}: wait for its end, or cancel it.")
+        return job
+
+    async def _continue(self, old: Job, spec: JobSpec, idempotency_key: str | None) -> Job:
+        new = str(uuid.uuid4())
+        kept = False
+        try:
+            plan = await self._continuing.plan(old, new, times=spec.times)
+            job, kept = await self._store.submit(
+                new,
+                spec,
+                plan,
+                now=_now(),
+                quota=self._quota,
+                idempotency_key=idempotency_key,
+            )
+        finally:
+            if not kept:
+                await self._blobs.remove(job_prefix(new))
+        return job
 
     # ------------------------------------------------------------------ looking
 
