@@ -4,6 +4,8 @@ Both descriptors are one file in memory that the server made and can read as wel
 and empties it after each call. Appending makes emptying safe while others still write.
 """
 
+from __future__ import annotations
+
 import io
 import os
 import sys
@@ -18,12 +20,13 @@ class Output:
         file: descriptor of the file, open for reading and appending.
     """
 
-    def __init__(self, file):
+    def __init__(self, file: int) -> None:
         self._file = file
-        self._out = self._err = None
+        self._out: io.TextIOWrapper | None = None
+        self._err: io.TextIOWrapper | None = None
         self.restore()
 
-    def restore(self):
+    def restore(self) -> None:
         """Put descriptors 1 and 2 and sys.stdout and sys.stderr (back) in place."""
         os.dup2(self._file, 1)
         os.dup2(self._file, 2)
@@ -31,10 +34,10 @@ class Output:
             self._out = _writer(1)
         if self._err is None or self._err.closed:
             self._err = _writer(2)
-        sys.stdout = sys.__stdout__ = self._out
-        sys.stderr = sys.__stderr__ = self._err
+        sys.stdout = sys.__stdout__ = self._out  # type: ignore[misc]  # Final for others
+        sys.stderr = sys.__stderr__ = self._err  # type: ignore[misc]
 
-    def take(self, max_bytes):
+    def take(self, max_bytes: int) -> str:
         """Return what was written since the last time, as text, and forget it.
 
         At most `max_bytes` are kept, from the beginning; a mark says how many were not.
@@ -49,7 +52,7 @@ class Output:
         return text
 
 
-def _writer(descriptor):
+def _writer(descriptor: int) -> io.TextIOWrapper:
     raw = io.FileIO(descriptor, "w", closefd=False)
     return io.TextIOWrapper(
         io.BufferedWriter(raw, 1), "utf-8", "backslashreplace", "\n", write_through=True

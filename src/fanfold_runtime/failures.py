@@ -1,5 +1,7 @@
 """What a call raised, told in terms of the user's own source."""
 
+from __future__ import annotations
+
 import traceback
 
 MAX_MESSAGE = 10_000
@@ -9,7 +11,7 @@ MAX_FRAMES = 40
 """Frames of a traceback that are kept: the first and the last half."""
 
 
-def describe(exc, filename):
+def describe(exc: BaseException, filename: str) -> tuple[str, str, str]:
     """Return (type name, message, traceback text) of an exception.
 
     The traceback holds the frames of the file `filename` alone, so that a user sees their own
@@ -43,5 +45,5 @@ def describe(exc, filename):
     return name, message, text
 
 
-def _full_name(kind):
+def _full_name(kind: type) -> str:
     return "%s.%s" % (kind.__module__, kind.__qualname__)

@@ -4,21 +4,18 @@ The text is executed as the module `fanfold_script`, so that classes defined in 
 `multiprocessing` and inspected by `dataclasses` and `typing`.
 """
 
+from __future__ import annotations
+
 import ast
 import linecache
 import sys
 import types
 import warnings
+from typing import Any, Callable
+
+from fanfold_runtime.independence import is_independent
 
 MODULE = "fanfold_script"
-
-_PURE_MODULES = frozenset(("math", "cmath", "itertools", "functools", "operator", "fractions"))
-_IMPURE_NAMES = frozenset(
-    (
-        "print open input exec eval compile globals locals vars getattr setattr delattr breakpoint help exit quit "
-        "super type object classmethod id hash"
-    ).split()
-)
 
 
 class Program:
@@ -30,7 +27,7 @@ class Program:
             randomness, no output. Only then may a lease skip what is done around each call.
     """
 
-    def __init__(self, name, entry, source):
+    def __init__(self, name: str, entry: str, source: str) -> None:
         self.name = name
         self.entry = entry
         self.filename = "<%s>" % name
@@ -38,9 +35,9 @@ class Program:
         self.wants_generator = False
         self._source = source
         self._lines = source.splitlines(True)
-        self._code = None
+        self._code: types.CodeType | None = None
 
-    def load(self):
+    def load(self) -> tuple[types.ModuleType, Callable[..., Any]]:
         """Execute the text in a fresh module and return (module, function).
 
         Raises:
@@ -48,7 +45,7 @@ class Program:
         """
         if self._code is None:
             tree = ast.parse(self._source, self.filename)
-            self.independent = _is_independent(tree)
+            self.independent = is_independent(tree)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", SyntaxWarning)
                 self._code = compile(tree, self.filename, "exec", dont_inherit=True)
@@ -58,7 +55,9 @@ class Program:
         exec(self._code, module.__dict__)
         function = module.__dict__.get(self.entry)
         if not callable(function):
-            raise NameError("the script defines no function named %r" % self.entry)
+            raise NameError(  # noqa: TRY004  # it is about the name
+                "the script defines no function named %r" % self.entry
+            )
         code = getattr(function, "__code__", None)
         if code is not None:
             named = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
@@ -68,50 +67,6 @@ class Program:
         return module, function
 
 
-def unload():
+def unload() -> None:
     """Forget the module of the last run."""
     sys.modules.pop(MODULE, None)
-
-
-def _is_independent(tree):
-    """Say whether the text is so plain that its calls cannot touch one another or the outside.
-
-    Errs on the side of "no": only functions with constant defaults at the top, pure modules, no
-    names that reach the interpreter's inside, no stores into anything but local names and items.
-    """
-    for node in tree.body:
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            continue
-        if isinstance(node, ast.FunctionDef):
-            if node.decorator_list:
-                return False
-            continue
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            continue
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
-            continue  # a constant: without `global` no call can change it
-        return False
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            if not all(alias.name in _PURE_MODULES for alias in node.names):
-                return False
-        elif isinstance(node, ast.ImportFrom):
-            if node.level or node.module not in _PURE_MODULES:
-                return False
-            if any(alias.name.startswith("_") or alias.name == "*" for alias in node.names):
-                return False
-        elif isinstance(node, ast.Name):
-            if node.id in _IMPURE_NAMES or node.id.startswith("__"):
-                return False
-        elif isinstance(node, ast.Attribute):
-            if node.attr.startswith("_") or not isinstance(node.ctx, ast.Load):
-                return False
-            if node.attr in ("cache", "lru_cache", "cached_property", "singledispatch"):
-                return False
-        elif isinstance(node, (ast.Global, ast.Nonlocal, ast.ClassDef, ast.AsyncFunctionDef)):
-            return False
-        elif isinstance(node, ast.arguments):
-            defaults = [d for d in (*node.defaults, *node.kw_defaults) if d is not None]
-            if not all(isinstance(d, ast.Constant) for d in defaults):
-                return False
-    return True

@@ -40,6 +40,8 @@ the worker's socket and the file that takes its descriptors 1 and 2.
 No pickle anywhere: each side treats the other's bytes as data.
 """
 
+from __future__ import annotations
+
 import struct
 
 VERSION = 1
@@ -106,8 +108,8 @@ NO_FIGURES = 3009
 NO_GENERATOR = 3010
 
 
-def frame(kind, *parts):
-    """Return one frame as a list of buffers, header first, ready for `sendmsg`."""
+def frame(kind: int, *parts: bytes) -> list[bytes]:
+    """Return one frame as a list of buffers, header first."""
     n = 1
     for part in parts:
         n += len(part)

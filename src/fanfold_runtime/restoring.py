@@ -6,23 +6,29 @@ rcParams and figures. What cannot makes the worker unfit: threads, child process
 that were left, library functions that were replaced, memory that was not given back.
 """
 
+from __future__ import annotations
+
 import _thread
 import gc
 import os
 import signal
 import sys
 import warnings
+from typing import TYPE_CHECKING, Any
 
-_WATCHED = (
-    "builtins os sys io json json.encoder json.decoder math random time datetime pickle threading subprocess "
-    "numpy numpy.random numpy.linalg pandas matplotlib matplotlib.pyplot"
-).split()
+if TYPE_CHECKING:
+    from fanfold_runtime.capture import Output
+
+_WATCHED = """
+    builtins os sys io json json.encoder json.decoder math random time datetime pickle threading
+    subprocess numpy numpy.random numpy.linalg pandas matplotlib matplotlib.pyplot
+    """.split()  # noqa: SIM905  # a list of words is read as words
 
 _VOLATILE = frozenset(
-    (
-        "stdout stderr stdin __stdout__ __stderr__ last_type last_value last_traceback last_exc "
-        "modules path argv exc_clear environ environb show use switch_backend rcParams _"
-    ).split()
+    """
+    argv environ environb last_exc last_traceback last_type last_value modules path rcParams show
+    stderr stdin stdout switch_backend use
+    """.split()  # noqa: SIM905
 )
 
 MEMORY_GROWTH_BYTES = 512 << 20
@@ -36,7 +42,7 @@ class Restorer:
         probe: a descriptor of ours; the lowest free number next to it tells whether any were left.
     """
 
-    def __init__(self, probe):
+    def __init__(self, probe: int) -> None:
         self._probe = probe
         self._cwd = os.getcwd()
         self._environ = dict(os.environ)
@@ -45,20 +51,20 @@ class Restorer:
         self._limit = sys.getrecursionlimit()
         self._switch = sys.getswitchinterval()
         self._handlers = {n: signal.getsignal(n) for n in signal.valid_signals()}
-        self._threads = _thread._count()
+        self._threads = _threads()
         self._free = self._lowest_free()
-        self._np = sys.modules.get("numpy")
-        self._np_state = (self._np.geterr(), self._np.get_printoptions()) if self._np else None
-        mpl = sys.modules.get("matplotlib")
-        self._rc = None if mpl is None else dict.copy(mpl.rcParams)
+        self._np: Any = sys.modules.get("numpy")
+        self._np_state = (self._np.geterr(), self._np.get_printoptions()) if self._np else ({}, {})
+        mpl: Any = sys.modules.get("matplotlib")
+        self._rc: dict[str, Any] | None = None if mpl is None else dict.copy(mpl.rcParams)
         self._functions = _fingerprint()
         self._resident = 0
 
-    def allow_thread(self):
+    def allow_thread(self) -> None:
         """Count one more thread as ours."""
         self._threads += 1
 
-    def restore(self, output):
+    def restore(self, output: Output) -> str | None:
         """Put things back; return why the worker is unfit for another run, or None."""
         unfit = self._unfit()
         if unfit:
@@ -72,7 +78,7 @@ class Restorer:
         sys.path[:] = self._path
         if warnings.filters != self._filters:
             warnings.resetwarnings()  # tells the C side that the list changed
-            warnings.filters[:] = self._filters
+            warnings.filters[:] = self._filters  # type: ignore[index]  # a list in truth
         sys.setrecursionlimit(self._limit)
         sys.setswitchinterval(self._switch)
         sys.settrace(None)
@@ -86,7 +92,7 @@ class Restorer:
             self._np.seterr(**errors)
             if self._np.get_printoptions() != printing:
                 self._np.set_printoptions(**printing)
-        mpl = sys.modules.get("matplotlib")
+        mpl: Any = sys.modules.get("matplotlib")
         if mpl is not None:
             if self._rc is None:  # imported by this run
                 self._rc = dict.copy(mpl.rcParamsOrig)
@@ -96,8 +102,8 @@ class Restorer:
             gc.enable()
         return None
 
-    def _unfit(self):
-        if _thread._count() != self._threads:
+    def _unfit(self) -> str | None:
+        if _threads() != self._threads:
             return "a thread was left running"
         try:
             os.waitpid(-1, os.WNOHANG)
@@ -117,13 +123,17 @@ class Restorer:
             return "memory grew to %d MiB" % (resident >> 20)
         return None
 
-    def _lowest_free(self):
+    def _lowest_free(self) -> int:
         number = os.dup(self._probe)
         os.close(number)
         return number
 
 
-def _fingerprint():
+def _threads() -> int:
+    return _thread._count()  # noqa: SLF001  # counts those that threading does not know, too
+
+
+def _fingerprint() -> list[tuple[dict[str, Any], list[str], list[Any]]]:
     """[(module's dict, public names, what they stand for)] of the modules that matter."""
     marks = []
     for name in _WATCHED:
@@ -140,7 +150,7 @@ def _fingerprint():
     return marks
 
 
-def _resident_bytes():
+def _resident_bytes() -> int:
     try:
         with open("/proc/self/statm", "rb") as f:
             return int(f.read().split()[1]) * 4096

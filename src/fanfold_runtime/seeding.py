@@ -9,11 +9,14 @@ Source: NumPy's "Parallel random number generation": SeedSequence(seed, spawn_ke
 index-th child of SeedSequence(seed) however many children there are.
 """
 
+from __future__ import annotations
+
 import hashlib
 import importlib.util
 import random
 import struct
 import sys
+from typing import Any
 
 _pack = struct.Struct("<QQ").pack
 _seed_random = random.seed
@@ -27,15 +30,15 @@ class Seeder:
     first call finds the state already set.
     """
 
-    def __init__(self, seed):
+    def __init__(self, seed: int) -> None:
         self._seed = seed
         self._np = _numpy()
 
     @property
-    def has_generator(self):
+    def has_generator(self) -> bool:
         return self._np is not None
 
-    def reseed(self, index):
+    def reseed(self, index: int) -> None:
         """Set `random` and NumPy's legacy generator to the state that belongs to the index."""
         digest = _blake2b(_pack(self._seed, index), digest_size=16).digest()
         _seed_random(int.from_bytes(digest, "little"))
@@ -43,13 +46,13 @@ class Seeder:
             words = self._np.SeedSequence(self._seed, spawn_key=(index,)).generate_state(4)
             self._np.seed(words)
 
-    def generator(self, index):
+    def generator(self, index: int) -> Any:
         """Return the Generator for the index."""
         np = self._np
         return np.Generator(np.PCG64(np.SeedSequence(self._seed, spawn_key=(index,))))
 
 
-def _numpy():
+def _numpy() -> Any:
     if "numpy" not in sys.modules and importlib.util.find_spec("numpy") is None:
         return None
     try:

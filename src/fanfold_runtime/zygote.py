@@ -5,6 +5,9 @@ collects them; it is also where the orphans of a dead worker land (each worker c
 while it lives), so whatever is a child of ours and not a worker is a stray, and is killed.
 """
 
+from __future__ import annotations
+
+import contextlib
 import gc
 import importlib
 import json
@@ -18,8 +21,9 @@ import socket
 import sys
 import time
 import traceback
+from typing import Any
 
-from fanfold_runtime import loop, protocol
+from fanfold_runtime import loop
 
 SWEEP_LIMIT_S = 2.0
 """How long strays are hunted after a worker's end."""
@@ -29,25 +33,24 @@ _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 
 
-def _prctl(*args):
+def _prctl(*args: int) -> bool:
     """Call prctl(2); return whether it worked."""
     try:
         import ctypes
 
-        return ctypes.CDLL(None).prctl(*args, *([0] * (5 - len(args)))) == 0
+        return bool(ctypes.CDLL(None).prctl(*args, *([0] * (5 - len(args)))) == 0)
     except (ImportError, OSError, AttributeError):
         return False
 
 
-def _limit(limits):
+def _limit(limits: dict[str, int]) -> None:
     """Set resource limits, given by name as in the `resource` module, e.g. {"NOFILE": 1024}."""
-    for name, value in limits.items():
+    for name, wanted in limits.items():
         number = getattr(resource, "RLIMIT_" + name, None)
         if number is None:
             continue
         hard = resource.getrlimit(number)[1]
-        if hard != resource.RLIM_INFINITY:
-            value = min(value, hard)
+        value = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(number, (value, value))
 
 
@@ -59,18 +62,18 @@ class Zygote:
         config: {"preload": [module names], "limits": {...}, "home": directory}.
     """
 
-    def __init__(self, control, config):
+    def __init__(self, control: socket.socket, config: dict[str, Any]) -> None:
         self._control = control
         self._config = config
-        self._home = config["home"]
-        self._workers = {}  # pid → id
-        self._pids = {}  # id → pid
+        self._home: str = config["home"]
+        self._workers: dict[int, int] = {}  # pid → id
+        self._pids: dict[int, int] = {}  # id → pid
         self._buffer = b""
-        self._fds = []
-        self._hello = {}
+        self._fds: list[int] = []
+        self._hello: dict[str, Any] = {}
         self._wake_r, self._wake_w = socket.socketpair()
 
-    def run(self):
+    def run(self) -> None:
         """Confine, preload, serve. Returns in a forked child's `loop.main` never: it exits."""
         confined = {
             "no_new_privs": _prctl(_PR_SET_NO_NEW_PRIVS, 1),
@@ -108,8 +111,8 @@ class Zygote:
             _kill_group(pid)
         self._sweep()
 
-    def _preload(self):
-        failures = {}
+    def _preload(self) -> dict[str, str]:
+        failures: dict[str, str] = {}
         for name in (*self._config["preload"], "orjson"):
             try:
                 importlib.import_module(name)
@@ -121,10 +124,10 @@ class Zygote:
 
     # ------------------------------------------------------------------ messages
 
-    def _say(self, **message):
+    def _say(self, **message: Any) -> None:
         self._control.sendall(json.dumps(message).encode() + b"\n")
 
-    def _listen(self):
+    def _listen(self) -> bool:
         """Read and carry out messages; return False when the server has gone."""
         data, fds, _, _ = socket.recv_fds(self._control, 65536, 64)
         if not data:
@@ -142,7 +145,7 @@ class Zygote:
 
     # ------------------------------------------------------------------ workers
 
-    def _fork(self, number, channel, log_file):
+    def _fork(self, number: int, channel: int, log_file: int) -> None:
         pid = os.fork()
         if pid == 0:
             status = 1
@@ -159,7 +162,7 @@ class Zygote:
         self._pids[number] = pid
         self._say(op="forked", id=number, pid=pid)
 
-    def _become_worker(self, number, channel, log_file):
+    def _become_worker(self, number: int, channel: int, log_file: int) -> None:
         zygote = os.getppid()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -182,10 +185,10 @@ class Zygote:
         sock.setblocking(True)
         loop.main(sock, log_file, self._hello)
 
-    def _place(self, number):
+    def _place(self, number: int) -> str:
         return os.path.join(self._home, "w%d" % number)
 
-    def _reap(self):
+    def _reap(self) -> None:
         """Collect workers that ended, and kill what they left behind."""
         ended = []
         while True:
@@ -206,8 +209,8 @@ class Zygote:
                 shutil.rmtree(self._place(number), ignore_errors=True)
                 self._say(op="exited", id=number, status=status, strays=strays)
 
-    def _sweep(self):
-        """Kill every child that is not a worker, and theirs, until none is left; return how many."""
+    def _sweep(self) -> int:
+        """Kill every child that is no worker, and theirs, until none is left; return how many."""
         killed = 0
         deadline = time.monotonic() + SWEEP_LIMIT_S
         while time.monotonic() < deadline:
@@ -221,14 +224,12 @@ class Zygote:
                 except ProcessLookupError:
                     pass
             for pid in strays:
-                try:
+                with contextlib.suppress(ChildProcessError):
                     os.waitpid(pid, 0)
-                except ChildProcessError:
-                    pass
         return killed
 
 
-def _children():
+def _children() -> list[int]:
     """Return the process ids of our children."""
     me = os.getpid()
     try:
@@ -248,7 +249,7 @@ def _children():
     return found
 
 
-def _kill_group(pid, collected=False):
+def _kill_group(pid: int, collected: bool = False) -> None:
     """Kill a worker's process group, and the worker itself unless it has been collected."""
     for kill in (os.killpg,) if collected else (os.killpg, os.kill):
         try:
@@ -257,11 +258,11 @@ def _kill_group(pid, collected=False):
             continue
 
 
-def _version(name):
+def _version(name: str) -> str | None:
     return getattr(sys.modules.get(name), "__version__", None)
 
 
-def main():
+def main() -> None:
     """Start a zygote: argv[1] is {"control": descriptor, "preload": …, "limits": …, "home": …}."""
     config = json.loads(sys.argv[1])
     sys.argv = [""]

@@ -1,0 +1,105 @@
+"""What a lease brings, as frames: plain values together, outcomes by themselves, in index order."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from fanfold_runtime import protocol as p
+from fanfold_runtime.channel import Channel
+from fanfold_runtime.run import Failure, Run
+
+_clock = time.perf_counter
+_dumps = json.JSONEncoder().encode
+
+
+class Report:
+    """Sends the outcomes of one lease.
+
+    Args:
+        start: the index of the lease's first call.
+        began: when the lease was begun, by `time.perf_counter`.
+    """
+
+    __slots__ = ("_began", "_bytes", "_channel", "_next", "_run", "_start", "_texts")
+
+    def __init__(self, channel: Channel, run: Run, start: int, began: float) -> None:
+        self._channel = channel
+        self._run = run
+        self._start = self._next = start
+        self._began = began
+        self._texts: list[bytes] = []
+        self._bytes = 0
+
+    def value(self, text: bytes) -> None:
+        """The next call returned and left nothing but its value."""
+        self._texts.append(text)
+        self._next += 1
+        self._bytes += len(text)
+        if self._bytes > self._run.max_value_bytes:
+            self.flush()
+
+    def array(self, text: bytes, count: int) -> None:
+        """The next `count` calls did so; `text` is a JSON array of their values."""
+        self.flush()
+        self._values(text, self._next, count, final=False)
+        self._next += count
+
+    def whole(self, text: bytes, count: int) -> None:
+        """These `count` calls are all that the lease brings; ends it."""
+        self._values(text, self._start, count, final=True)
+
+    def outcome(
+        self,
+        failure: Failure | None,
+        text: bytes | None = None,
+        images: list[tuple[bytes, str | None]] | None = None,
+        log: str = "",
+        elapsed_us: int = 0,
+    ) -> None:
+        """The next call failed, drew, or wrote."""
+        self.flush()
+        images = images or []
+        value, logged = text or b"", log.encode("utf-8", "replace")
+        header: dict[str, object] = {
+            "value": len(value),
+            "log": len(logged),
+            "images": [[len(png), title] for png, title in images],
+            "elapsed_us": elapsed_us,
+        }
+        if failure is not None:
+            header["failure"] = failure
+            value, header["value"] = b"", 0
+        head = _dumps(header).encode()
+        first = p.OUTCOME_HEADER.pack(self._run.number, self._next, len(head))
+        self._channel.write(p.OUTCOME, first, head, value, logged, *(png for png, _ in images))
+        self._next += 1
+
+    def flush(self) -> None:
+        """Send the values that were not sent yet."""
+        n = len(self._texts)
+        if n:
+            self._values(self._joined(), self._next - n, n, final=False)
+            self._texts, self._bytes = [], 0
+
+    def end(self) -> None:
+        """Send what was not sent yet and end the lease."""
+        n = len(self._texts)
+        if n and n == self._next - self._start:
+            self._values(self._joined(), self._start, n, final=True)
+            return
+        self.flush()
+        count = self._next - self._start
+        head = p.DONE_HEADER.pack(self._run.number, self._start, count, self._spent())
+        self._channel.write(p.DONE, head)
+
+    def _joined(self) -> bytes:
+        return b"[" + b",".join(self._texts) + b"]"
+
+    def _values(self, text: bytes, start: int, count: int, *, final: bool) -> None:
+        spent = self._spent() if final else 0
+        head = p.VALUES_HEADER.pack(self._run.number, start, count, spent, final)
+        self._channel.write(p.VALUES, head, text)
+
+    def _spent(self) -> int:
+        return min(int((_clock() - self._began) * 1e6), 0xFFFFFFFF)

@@ -1,0 +1,140 @@
+"""A run as the worker knows it: what its RUN frame said, and what became of its script."""
+
+from __future__ import annotations
+
+import json
+from types import ModuleType
+from typing import Any, Callable
+
+from fanfold_runtime import protocol as p
+from fanfold_runtime.failures import describe
+from fanfold_runtime.figures import Figures, NoMatplotlib
+from fanfold_runtime.loading import Program
+from fanfold_runtime.plain import NotJson
+from fanfold_runtime.seeding import Seeder
+from fanfold_runtime.values import Encoder, TooLong
+
+Failure = tuple[int, str, str, str]
+"""(kind, type name, message, traceback): why a call has no value."""
+
+_loads = json.loads
+
+
+class TooLarge(Exception):
+    """The encoded value is over the limit; `args` = (bytes, limit)."""
+
+
+class Run:
+    """One run.
+
+    Args:
+        body: payload of the RUN frame.
+        programs: the source texts that the worker knows, by digest.
+        orjson: the module, if the environment has it.
+
+    Attributes:
+        flat: no parameter is a list or an object, so that no call can change one for the next.
+        broken: why there is no function to call, if so.
+        touched: something ran that may have left traces in the process.
+    """
+
+    __slots__ = (
+        "_keywords",
+        "_parameters",
+        "broken",
+        "encoder",
+        "flat",
+        "function",
+        "graphics",
+        "indexed",
+        "keep_logs",
+        "max_log_bytes",
+        "max_value_bytes",
+        "module",
+        "number",
+        "program",
+        "refuse_output",
+        "seed",
+        "seeder",
+        "touched",
+    )  # fmt: skip
+
+    def __init__(self, body: bytes, programs: dict[bytes, Program], orjson: Any) -> None:
+        number, digest, seed, flags, max_len, max_value_bytes, max_log_bytes = (
+            p.RUN_HEADER.unpack_from(body)
+        )
+        self.number: int = number
+        self.program = programs[digest]
+        self.seed: int = seed
+        self.indexed = bool(flags & p.INDEXED)
+        self.graphics = bool(flags & p.GRAPHICS)
+        self.keep_logs = bool(flags & p.KEEP_LOGS)
+        self.refuse_output = bool(flags & p.REFUSE_OUTPUT)
+        self.max_value_bytes: int = max_value_bytes
+        self.max_log_bytes: int = max_log_bytes
+        self.encoder = Encoder(
+            bool(flags & p.KEEP_POINT_ZERO), bool(flags & p.ROUND_FRAMES), max_len, orjson
+        )
+        self._parameters = body[p.RUN_HEADER.size :]
+        self._keywords: dict[str, Any] = _loads(self._parameters)
+        self.flat = not any(isinstance(v, (list, dict)) for v in self._keywords.values())
+        self.module: ModuleType | None = None
+        self.function: Callable[..., Any] | None = None
+        self.seeder: Seeder | None = None
+        self.broken: Failure | None = None
+        self.touched = False
+
+    def keywords(self) -> dict[str, Any]:
+        """Return the keyword arguments; fresh ones where a call could change them."""
+        if self.flat:
+            return self._keywords
+        fresh: dict[str, Any] = _loads(self._parameters)
+        return fresh
+
+    def load(self, figures: Figures) -> None:
+        """Make the function, in a fresh namespace. What fails is kept in `broken`."""
+        program = self.program
+        try:
+            if not program.independent:
+                self.touched = True
+                self.seeder = Seeder(self.seed)
+                self.seeder.reseed(0)
+            self.module, self.function = program.load()
+            if self.graphics:
+                self.touched = True
+                figures.prepare()
+            elif program.independent:
+                self.touched = False  # the first load of a text decides whether it is independent
+        except NoMatplotlib as exc:
+            message = "figures need matplotlib, which this environment does not have"
+            self.broken = (p.NO_FIGURES, "NoMatplotlib", "%s (%s)" % (message, exc), "")
+        except BaseException as exc:
+            self.broken = (p.LOAD, *describe(exc, program.filename))
+        if self.broken is None and program.wants_generator and "rng" not in self._keywords:
+            self.seeder = self.seeder or Seeder(self.seed)
+            if not self.seeder.has_generator:
+                message = "the parameter rng needs numpy, which this environment does not have"
+                self.broken = (p.NO_GENERATOR, "NoGenerator", message, "")
+
+    def encode(self, value: object) -> bytes:
+        """Return a call's value as JSON. Raises NotJson, TooLong, TooLarge or MemoryError."""
+        text = self.encoder.one(value)
+        if len(text) > self.max_value_bytes:
+            raise TooLarge(len(text), self.max_value_bytes)
+        return text
+
+    def failure(self, exc: BaseException) -> Failure:
+        """Return why a call failed, given what it raised or what its value lacks."""
+        kind = type(exc)
+        if kind is TooLong:
+            message = "Output exceeds maximum length %d" % self.encoder.max_len
+            return (p.TOO_LONG, "OutputTooLong", message, "")
+        if kind is NotJson:
+            return (p.NOT_JSON, "NotJson", str(exc), "")
+        if kind is TooLarge:
+            message = "the returned value takes %d bytes as JSON; the limit is %d" % exc.args
+            return (p.TOO_LARGE, "OutputTooLarge", message, "")
+        name, message, text = describe(exc, self.program.filename)
+        if isinstance(exc, MemoryError):
+            return (p.OUT_OF_MEMORY, name, message, text)
+        return (p.RAISED, name, message, text)
