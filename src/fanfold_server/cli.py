@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -109,14 +110,19 @@ async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    # Claimed before anything is opened: a port that is taken is told at once.
+    # Before anything is opened: a bad certificate or a port that is taken is told at once.
+    tls = _tls_context(settings)
     with _listen(settings.host, settings.port) as listener:
         async with open_server(settings) as server:
-            await _answer(server.app, settings, listener, stop)
+            await _answer(server.app, tls, listener, stop, lambda: _say_ready(settings, listener))
 
 
 async def _answer(
-    app: ASGIApp, settings: Settings, listener: socket.socket, stop: asyncio.Event
+    app: ASGIApp,
+    tls: ssl.SSLContext | None,
+    listener: socket.socket,
+    stop: asyncio.Event,
+    say_ready: Callable[[], None],
 ) -> None:
     from uvicorn import Config, Server
 
@@ -132,10 +138,8 @@ async def _answer(
         date_header=True,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=GRACE_S,
-        ssl_certfile=settings.tls_certificate,
-        ssl_keyfile=settings.tls_key,
+        ssl_context_factory=None if tls is None else lambda _config, _default: tls,
     )
-    config.load()
 
     class OurServer(Server):
         """Leaves signals alone: uvicorn raises them again, which would end us half closed."""
@@ -148,7 +152,7 @@ async def _answer(
         @override
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            _say_ready(settings, listener)
+            say_ready()
 
     server = OurServer(config)
 
@@ -161,6 +165,22 @@ async def _answer(
         await server.serve(sockets=[listener])
     finally:
         watch.cancel()
+
+
+def _tls_context(settings: Settings) -> ssl.SSLContext | None:
+    from fanfold_server.settings import SettingsError
+
+    if settings.tls_certificate is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(settings.tls_certificate, settings.tls_key)
+    except OSError as exc:  # also when a file is no PEM, or the two do not belong together
+        raise SettingsError(
+            f"tls_certificate, tls_key: cannot use {settings.tls_certificate} with "
+            f"{settings.tls_key}: {exc.strerror or exc}"
+        ) from exc
+    return context
 
 
 def _listen(host: str, port: int) -> socket.socket:
