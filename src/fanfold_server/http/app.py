@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 from fastapi import FastAPI
 
-from fanfold_server.http import auth, oml, pages, scripts
+from fanfold_server.http import auth, jobs_oml, oml, pages, scripts
 from fanfold_server.http.access_log import Served
 from fanfold_server.http.front import ASGIApp, Front
 from fanfold_server.http.handlers import add_handlers
@@ -21,9 +21,11 @@ from fanfold_server.http.openapi import describe
 from fanfold_server.http.reference import write_reference
 from fanfold_server.http.surface import Environments, Surface
 from fanfold_server.service.access import Access
+from fanfold_server.service.jobs import Jobs
 from fanfold_server.service.library import Library
 
 _ROUTERS = (auth.router, scripts.router, oml.router, pages.router)
+_JOB_ROUTERS = (jobs_oml.router,)
 
 
 def build_app(
@@ -34,8 +36,10 @@ def build_app(
     runs: ASGIApp,
     health: Callable[[], Mapping[str, object]],
     max_body_bytes: int,
+    jobs: Jobs | None = None,
     run_paths: Mapping[str, Any] | None = None,
     public_url: str | None = None,
+    trust_forwarded: bool = False,
     record: Callable[[Served], None] | None = None,
 ) -> Front:
     """Build the ASGI application.
@@ -48,9 +52,12 @@ def build_app(
             finds in the scope is described in `front.py`.
         health: what `GET /health` says; called for each such request, so it has to be quick.
         max_body_bytes: a longer request body is refused, > 0.
+        jobs: what runs while nobody waits; None: this server has no jobs, and no routes of them.
         run_paths: the OpenAPI path items of what `runs` answers.
         public_url: scheme, host and port under which clients reach the server; without it,
             links are made from the request's own Host header.
+        trust_forwarded: a proxy in front says scheme and host in `X-Forwarded-Proto` and
+            `X-Forwarded-Host`.
         record: notes a request that is over (`AccessLog.record`); None for no access log.
     """
     # The framework's own documentation pages load scripts from another host.
@@ -61,9 +68,10 @@ def build_app(
         redirect_slashes=False,
         strict_content_type=False,
     )
-    for router in _ROUTERS:
+    routers = _ROUTERS if jobs is None else (*_ROUTERS, *_JOB_ROUTERS)
+    for router in routers:
         app.include_router(router)
-    add_handlers(app, [route for router in _ROUTERS for route in router.routes])
+    add_handlers(app, [route for router in routers for route in router.routes])
     version = distribution_version("fanfold")
     public_url = public_url.rstrip("/") if public_url else None
     app.state.surface = Surface(
@@ -73,6 +81,7 @@ def build_app(
         health=health,
         public_url=public_url,
         version=version,
+        jobs=jobs,
     )
     document = describe(app, version=version, run_paths=run_paths or {}, public_url=public_url)
     app.state.openapi_json = orjson.dumps(document)
@@ -82,5 +91,6 @@ def build_app(
         pages=app,
         has_accounts=access.has_accounts,
         max_body_bytes=max_body_bytes,
+        trust_forwarded=trust_forwarded,
         record=record,
     )

@@ -1,4 +1,4 @@
-"""The hot route: a run that its caller waits for, from bytes to finished bytes.
+"""The hot route: a run that its caller waits for, from bytes to finished bytes; or leaves to us.
 
 A plain ASGI callable behind the front door (`front.py`), so that a call costs no framework.
 """
@@ -12,20 +12,25 @@ from typing import TYPE_CHECKING
 import orjson
 
 from fanfold_server.http.headers import JSON_TYPE, SECURITY_HEADERS, V1_HEADERS, Headers
-from fanfold_server.http.run_schemas import RunRequest, read_run
+from fanfold_server.http.links import job_url
+from fanfold_server.http.run_schemas import MAX_KEY, RunRequest, read_run
 from fanfold_server.http.surface import bearer_token
 from fanfold_server.model.apply import Apply, Index, Once
-from fanfold_server.model.errors import JobsUnavailable, Unauthenticated
+from fanfold_server.model.errors import InvalidField, JobsUnavailable, Unauthenticated
 from fanfold_server.model.outcome import Failed
 from fanfold_server.service.applying import Applying, CallerLeft, Caps
 from fanfold_server.service.folding import failure_members
+from fanfold_server.service.jobs import Submission
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from fanfold_server.environments.port import Environments
     from fanfold_server.http.front import Receive, RunPath, Scope, Send
     from fanfold_server.model.actor import Actor
     from fanfold_server.model.script import Script
     from fanfold_server.service.access import Access
+    from fanfold_server.service.jobs import Jobs
     from fanfold_server.service.library import Library
 
 CHUNKED_FROM_BYTES = 1 << 20
@@ -44,6 +49,8 @@ class RunRoute:
     Args:
         caps: the degree that each service level allows.
         strict: refuse what is otherwise put right with a warning header.
+        jobs: takes runs over for which nobody waits; None: this server has no jobs.
+        public_url: see `links.origin`.
     """
 
     def __init__(
@@ -55,6 +62,8 @@ class RunRoute:
         applying: Applying,
         caps: Caps,
         strict: bool,
+        jobs: Jobs | None = None,
+        public_url: str | None = None,
     ) -> None:
         self._access = access
         self._library = library
@@ -62,16 +71,19 @@ class RunRoute:
         self._applying = applying
         self._caps = caps
         self._strict = strict
+        self._jobs = jobs
+        self._public_url = public_url.rstrip("/") if public_url else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one run. Raises errors of the model; the front door renders them."""
         actor = await self._authenticate(scope)
         path: RunPath = scope["fanfold.run"]
         request = read_run(path.verb, path.version, await _body(receive), strict=self._strict)
-        if request.is_async:
-            raise JobsUnavailable
         script = await self._script(actor, path, request)
         apply = self._apply(actor, script, request)
+        if request.is_async:
+            await self._submit(actor, apply, request, scope, send)
+            return
 
         async def leaving() -> None:
             while (await receive())["type"] != "http.disconnect":
@@ -81,20 +93,41 @@ class RunRoute:
             answer = await self._applying.run(apply, leaving)
         except CallerLeft:
             return
-        headers = V1_HEADERS if path.version == "v1" else SECURITY_HEADERS
         ours = [
             JSON_TYPE,
-            (b"fanfold-seed", b"%d" % apply.seed),
-            (b"fanfold-script-version", b"%d" % script.version),
-            *headers,
+            *_headers(path, request, seed=apply.seed, script_version=script.version),
         ]
-        if request.warnings:
-            ours += [(b"warning", f'299 fanfold "{w}"'.encode()) for w in request.warnings]
         if isinstance(answer, Failed):
             members = failure_members(answer, indexed=request.times is not None)
             await _send(send, 400, ours, [orjson.dumps(members)], chunked=False)
         else:
             await _send(send, 200, ours, answer, chunked=apply.graphics)
+
+    async def _submit(
+        self, actor: Actor, apply: Apply, request: RunRequest, scope: Scope, send: Send
+    ) -> None:
+        """Make a job, and say where it is: 201 with an empty body."""
+        if self._jobs is None:
+            raise JobsUnavailable
+        path: RunPath = scope["fanfold.run"]
+        submission = Submission(
+            api_version=path.version,
+            timeout_s=request.timeout_s,
+            comments=request.comments,
+            idempotency_key=idempotency_key(scope["headers"]),
+            max_failures=request.max_failures,
+            canary=request.canary,
+        )
+        job = await self._jobs.submit(actor, apply, submission)
+        url = job_url(scope, self._public_url, version=path.version, job=job.id)
+        spec = job.spec
+        headers = [
+            (b"content-length", b"0"),
+            (b"location", url.encode("latin-1")),
+            *_headers(path, request, seed=spec.seed, script_version=spec.script_version),
+        ]
+        await send({"type": "http.response.start", "status": 201, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
 
     async def _authenticate(self, scope: Scope) -> Actor:
         authorization = None
@@ -133,6 +166,37 @@ class RunRoute:
             service=request.service,
             on_error=request.on_error,
         )
+
+
+def idempotency_key(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """Find the header `Idempotency-Key`.
+
+    Raises:
+        InvalidField: it is empty, too long, or has other characters than printable ASCII.
+    """
+    for name, value in headers:
+        if name == b"idempotency-key":
+            text = value.decode("latin-1").strip()
+            if 0 < len(text) <= MAX_KEY and text.isascii() and text.isprintable():
+                return text
+            raise InvalidField(
+                f'The header "Idempotency-Key" should be 1 to {MAX_KEY} printable ASCII '
+                "characters.",
+                field="Idempotency-Key",
+            )
+    return None
+
+
+def _headers(path: RunPath, request: RunRequest, *, seed: int, script_version: int) -> Headers:
+    """List what every answer to a run that was begun carries."""
+    headers = [
+        (b"fanfold-seed", b"%d" % seed),
+        (b"fanfold-script-version", b"%d" % script_version),
+        *(V1_HEADERS if path.version == "v1" else SECURITY_HEADERS),
+    ]
+    if request.warnings:
+        headers += [(b"warning", f'299 fanfold "{w}"'.encode()) for w in request.warnings]
+    return headers
 
 
 async def _body(receive: Receive) -> bytes:

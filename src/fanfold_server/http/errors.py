@@ -24,16 +24,23 @@ STATUSES: Final[dict[type[errors.FanfoldError], int]] = {
     errors.UnknownUser: 404,
     errors.UnknownGrant: 404,
     errors.UnknownPath: 404,
+    errors.UnknownJob: 404,
+    errors.UnknownImage: 404,
+    errors.ResultNotReady: 404,
     errors.MethodNotAllowed: 405,
+    errors.NotAcceptable: 406,
     errors.ScriptExists: 409,
     errors.UserExists: 409,
+    errors.JobRunning: 409,
     errors.BodyTooLarge: 413,
     errors.TooManyAttempts: 429,
+    errors.QuotaExceeded: 429,
     errors.NoAccounts: 503,
     errors.Overloaded: 503,
     errors.ShuttingDown: 503,
     errors.EngineUnavailable: 503,
     errors.RunTimedOut: 504,
+    errors.DiskFull: 507,
     errors.FanfoldError: 500,
 }
 """A class that is not here has the status of its nearest ancestor that is."""
@@ -67,8 +74,8 @@ def error_body(exc: errors.FanfoldError) -> bytes:
 def error_headers(exc: errors.FanfoldError) -> Headers:
     """List the headers that belong to this error alone; content type and length are not here.
 
-    `MethodNotAllowed` says `Allow` from its detail `allow` (a list of methods), `TooManyAttempts`
-    and `Overloaded` say `Retry-After` from `retry_after_s` (seconds, rounded up).
+    `MethodNotAllowed` says `Allow` from its detail `allow` (a list of methods); what may be tried
+    again says `Retry-After` from `retry_after_s` (seconds, rounded up).
     """
     match exc:
         case errors.Unauthenticated():
@@ -77,7 +84,12 @@ def error_headers(exc: errors.FanfoldError) -> Headers:
             allow = exc.details.get("allow", ())
             names = allow if isinstance(allow, list | tuple) else ()
             return [(b"allow", ", ".join(str(name) for name in names).encode("latin-1"))]
-        case errors.TooManyAttempts() | errors.Overloaded() | errors.ShuttingDown():
+        case (
+            errors.TooManyAttempts()
+            | errors.QuotaExceeded()
+            | errors.Overloaded()
+            | errors.ShuttingDown()
+        ):
             wait = exc.details.get("retry_after_s", RETRY_AFTER_S)
             seconds = ceil(wait) if isinstance(wait, int | float) else RETRY_AFTER_S
             return [(b"retry-after", b"%d" % max(seconds, 1))]

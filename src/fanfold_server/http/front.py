@@ -10,6 +10,7 @@ What the apps behind it find in the scope, and leave there:
 
     scope["fanfold.request_id"]  str, set here; also sent back as `X-Request-Id`
     scope["fanfold.run"]         `RunPath`, set here for runs
+    scope["fanfold.root"]        str, set here for legacy paths: what the client wrote for `/oml`
     scope["fanfold.user"]        str, set by whoever has authenticated the request; for the log
 """
 
@@ -27,6 +28,7 @@ import structlog
 from fanfold_server.http.access_log import Served
 from fanfold_server.http.errors import error_body, error_headers, status_of
 from fanfold_server.http.headers import JSON_TYPE, SECURITY_HEADERS, V1_HEADERS, Headers
+from fanfold_server.http.links import as_forwarded
 from fanfold_server.model.errors import (
     BodyTooLarge,
     FanfoldError,
@@ -67,6 +69,7 @@ class Front:
         pages: the ASGI callable that answers everything else.
         has_accounts: whether there is an account; asked until it says yes.
         max_body_bytes: the longest request body, > 0.
+        trust_forwarded: take scheme and host from the headers of a proxy.
         record: notes a request that is over; None for no access log.
     """
 
@@ -77,6 +80,7 @@ class Front:
         pages: ASGIApp,
         has_accounts: Callable[[], Awaitable[bool]],
         max_body_bytes: int,
+        trust_forwarded: bool = False,
         record: Callable[[Served], None] | None = None,
     ) -> None:
         self._runs = runs
@@ -84,6 +88,7 @@ class Front:
         self._has_accounts = has_accounts
         self._is_open = False
         self._max_body_bytes = max_body_bytes
+        self._trust_forwarded = trust_forwarded
         self._record = record
         self._log = structlog.get_logger("fanfold_server.http")
         self._new_id = count(1).__next__
@@ -99,11 +104,10 @@ class Front:
         if not request_id:
             request_id = f"{self._id_prefix}{self._new_id():x}"
         scope["fanfold.request_id"] = request_id
-        sent_path = path = scope["path"]
+        sent_path = scope["path"]
         method = scope["method"]
-        if path.startswith(_LEGACY):
-            path = _without_tenant(path)
-            scope = {**scope, "path": path, "raw_path": path.encode()}
+        scope = self._as_meant(scope)
+        path = scope["path"]
         answer = _Answer(send, (b"x-request-id", request_id.encode()))
         try:
             if body_bytes > self._max_body_bytes:
@@ -132,6 +136,12 @@ class Front:
                 elapsed_s = time.perf_counter() - started
                 user = scope.get("fanfold.user")
                 self._record(Served(request_id, method, sent_path, answer.status, elapsed_s, user))
+
+    def _as_meant(self, scope: Scope) -> Scope:
+        """Take away what a proxy and the legacy prefixes put between."""
+        if self._trust_forwarded:
+            scope = as_forwarded(scope)
+        return _without_tenant(scope) if scope["path"].startswith(_LEGACY) else scope
 
     async def _open(self, path: str) -> None:
         """Let nothing but `/health` in as long as there is no account."""
@@ -230,12 +240,14 @@ def _is_v1(path: str) -> bool:
     return path == _V1 or path.startswith(_V1 + "/")
 
 
-def _without_tenant(path: str) -> str:
+def _without_tenant(scope: Scope) -> Scope:
     """Turn `/oml/tenants/T/databases/D/rest` into `/oml/rest`; another path stays as it is."""
-    parts = path.split("/", _LEGACY_PARTS - 1)
+    parts = scope["path"].split("/", _LEGACY_PARTS - 1)
     if len(parts) == _LEGACY_PARTS and parts[4] == "databases" and parts[3] and parts[5]:
-        return f"/{parts[1]}/{parts[6]}"
-    return path
+        path = f"/{parts[1]}/{parts[6]}"
+        root = "/".join(parts[:6])
+        return {**scope, "path": path, "raw_path": path.encode(), "fanfold.root": root}
+    return scope
 
 
 def _sane(value: bytes) -> str:

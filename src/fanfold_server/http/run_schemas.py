@@ -21,6 +21,7 @@ INT32_MAX = 2**31 - 1
 MIN_TIMEOUT_S = 1800
 MAX_TIMEOUT_S = 43200
 MAX_SEED = 2**63 - 1
+MAX_KEY = 255
 MAX_DEPTH = 200
 """Arrays and objects inside one another that `parameters` may hold, as deep as values may be."""
 
@@ -87,6 +88,14 @@ class DoEval(BaseModel):
         int | None,
         Field(description="fanfold's own: the version to run; the current one by default.", ge=1),
     ] = None
+    comments: Annotated[
+        str | None,
+        Field(
+            description="What a job is for; listings show it and can be filtered by it.",
+            max_length=4000,
+            pattern="^[^\\x00]*$",
+        ),
+    ] = None
 
 
 class IndexApply(DoEval):
@@ -108,6 +117,22 @@ class IndexApply(DoEval):
             le=INT32_MAX,
         ),
     ] = None
+    maxFailures: Annotated[  # noqa: N815
+        int | None,
+        Field(
+            description='fanfold\'s own, for jobs with `onError` "continue": more failed calls '
+            "than this end the job.",
+            ge=0,
+            le=INT32_MAX,
+        ),
+    ] = None
+    canary: Annotated[
+        bool | None,
+        Field(
+            description="fanfold's own, for jobs: run the first call alone, and the rest only if "
+            "it returns."
+        ),
+    ] = None
 
 
 BODIES: dict[str, type[DoEval]] = {"do-eval": DoEval, "index-apply": IndexApply}
@@ -121,6 +146,8 @@ class RunRequest:
         times: None for do-eval.
         parameters: JSON text of an object.
         warnings: what was put right, in words.
+        timeout_s: how long a job may take, within the range that is allowed.
+        comments, max_failures, canary: of a job; see `service.jobs.Submission`.
     """
 
     times: int | None
@@ -135,6 +162,10 @@ class RunRequest:
     on_error: OnError
     script_version: int | None
     warnings: tuple[str, ...]
+    timeout_s: int = MIN_TIMEOUT_S
+    comments: str | None = None
+    max_failures: int | None = None
+    canary: bool = False
 
 
 def read_run(verb: str, version: str, body: bytes, *, strict: bool) -> RunRequest:
@@ -154,7 +185,7 @@ def read_run(verb: str, version: str, body: bytes, *, strict: bool) -> RunReques
     except ValidationError as exc:
         raise _refusal(exc, model) from None
     parameters, control = _parameters(said.parameters)
-    warnings = _check_timeout(said, strict=strict)
+    timeout_s, warnings = _timeout(said, strict=strict)
     service = said.service or _control_text(control, "oml_service_level") or "LOW"
     is_index = isinstance(said, IndexApply)
     return RunRequest(
@@ -171,6 +202,10 @@ def read_run(verb: str, version: str, body: bytes, *, strict: bool) -> RunReques
         on_error=OnError(said.onError) if said.onError else OnError.FAIL,
         script_version=said.scriptVersion,
         warnings=warnings,
+        timeout_s=timeout_s,
+        comments=said.comments,
+        max_failures=_max_failures(said),
+        canary=isinstance(said, IndexApply) and bool(said.canary),
     )
 
 
@@ -243,16 +278,32 @@ def _dump(members: dict[str, Any]) -> str:
         ) from None
 
 
-def _check_timeout(said: DoEval, *, strict: bool) -> tuple[str, ...]:
+def _max_failures(said: DoEval) -> int | None:
+    if not isinstance(said, IndexApply) or said.maxFailures is None:
+        return None
+    if said.onError != "continue":
+        raise InvalidField(
+            'The member "maxFailures" goes with "onError": "continue"; without that, the first '
+            "failed call ends the run.",
+            field="maxFailures",
+        )
+    return said.maxFailures
+
+
+def _timeout(said: DoEval, *, strict: bool) -> tuple[int, tuple[str, ...]]:
+    """Return how long a job may take, and what had to be put right."""
     timeout = said.timeout
-    if timeout is None or MIN_TIMEOUT_S <= timeout <= MAX_TIMEOUT_S:
-        return ()
+    if timeout is None:
+        return MIN_TIMEOUT_S, ()
+    if MIN_TIMEOUT_S <= timeout <= MAX_TIMEOUT_S:
+        return timeout, ()
     wanted = f"{MIN_TIMEOUT_S} to {MAX_TIMEOUT_S} seconds"
     if strict:
         raise InvalidField(
             f'The member "timeout" is {timeout}; it should be {wanted}.', field="timeout"
         )
-    return (f"timeout {timeout} is out of range ({wanted}); the nearest is used",)
+    nearest = min(max(timeout, MIN_TIMEOUT_S), MAX_TIMEOUT_S)
+    return nearest, (f"timeout {timeout} is out of range ({wanted}); the nearest is used",)
 
 
 def _flag(value: bool | None, control: dict[str, Any], name: str) -> bool:
@@ -298,19 +349,34 @@ def _level(service: str, version: str) -> ServiceLevel:
 # ------------------------------------------------------------------------------------ the document
 
 _JSON = "application/json"
+_SEED_HEADERS = {
+    "Fanfold-Seed": {
+        "description": "The seed of the run, given or drawn.",
+        "schema": {"type": "integer"},
+    },
+    "Fanfold-Script-Version": {
+        "description": "The version of the script that ran.",
+        "schema": {"type": "integer"},
+    },
+}
 _ANSWER = {
     "description": 'The answer; with `onError` "continue" a member `errors` may stand beside it.',
-    "headers": {
-        "Fanfold-Seed": {
-            "description": "The seed of the run, given or drawn.",
-            "schema": {"type": "integer"},
-        },
-        "Fanfold-Script-Version": {
-            "description": "The version of the script that ran.",
-            "schema": {"type": "integer"},
-        },
-    },
+    "headers": _SEED_HEADERS,
     "content": {_JSON: {"schema": {"type": "object", "required": ["result"]}}},
+}
+_CREATED = {
+    "description": "With `asyncFlag`: the job is stored and will run. The body is empty.",
+    "headers": {
+        "Location": {"description": "Where the job is.", "schema": {"type": "string"}},
+        **_SEED_HEADERS,
+    },
+}
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "With `asyncFlag`: of the client's choice. A second request with the same key "
+    "makes no second job: it is answered with the first one.",
+    "schema": {"type": "string", "maxLength": MAX_KEY},
 }
 
 
@@ -336,10 +402,11 @@ def _operation(version: str, verb: str, model: type[DoEval], *, owned: bool) -> 
         "parameters": [
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
             for name in names
-        ],
+        ]
+        + [_IDEMPOTENCY_KEY],
         "requestBody": {
             "required": verb == "index-apply",
             "content": {_JSON: {"schema": schema}},
         },
-        "responses": {"200": _ANSWER},
+        "responses": {"200": _ANSWER, "201": _CREATED},
     }

@@ -13,9 +13,11 @@ from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 from typing_extensions import override
 
+from fanfold_server.http.links import origin
 from fanfold_server.model.actor import Actor
 from fanfold_server.model.errors import Unauthenticated
 from fanfold_server.service.access import Access
+from fanfold_server.service.jobs import Jobs
 from fanfold_server.service.library import Library
 
 _SCHEME = "bearer"
@@ -38,6 +40,7 @@ class Surface:
         public_url: scheme, host and port for links, without a slash at the end; None: the
             request's own.
         version: fanfold's.
+        jobs: None on a server that runs none; then there are no routes of jobs.
     """
 
     access: Access
@@ -46,12 +49,11 @@ class Surface:
     health: Callable[[], Mapping[str, object]]
     public_url: str | None
     version: str
+    jobs: Jobs | None = None
 
     def base_url(self, request: Request) -> str:
         """Say under which scheme, host and port the client reaches this server."""
-        if self.public_url is not None:
-            return self.public_url
-        return f"{request.url.scheme}://{request.url.netloc}"
+        return origin(request.scope, self.public_url)
 
 
 def bearer_token(authorization: str | None) -> str | None:
@@ -109,6 +111,13 @@ async def _caller(request: Request) -> Actor:
     return actor
 
 
+async def _jobs(request: Request) -> Jobs:
+    jobs = surface_of(request).jobs
+    assert jobs is not None  # else the app has no routes that ask
+    return jobs
+
+
 SurfaceOf = Annotated[Surface, Depends(_surface)]
+JobsOf = Annotated[Jobs, Depends(_jobs)]
 Caller = Annotated[Actor, Depends(_caller)]
 """Only on a `CallerRoute`."""

@@ -165,6 +165,18 @@ class QuotaExceeded(CallerError):
     code = 2025
 
 
+class ResultNotReady(CallerError):
+    """The job has no result yet: it has not ended."""
+
+    code = 2026
+
+
+class NotAcceptable(CallerError):
+    """There is no such form of this: see the header "Accept" of the request."""
+
+    code = 2027
+
+
 # ------------------------------------------------------------------ the caller's mistake: identity
 
 

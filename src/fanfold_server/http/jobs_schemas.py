@@ -1,0 +1,294 @@
+"""The shapes of what is said about jobs: our own API's, and the compatible wire's."""
+
+from datetime import datetime
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from fanfold_server.http.run_schemas import INT32_MAX
+from fanfold_server.http.schemas import iso_ms
+from fanfold_server.model.job import Job, JobState
+from fanfold_server.service.jobs import ErrorGroup, OutcomeEntry
+from fanfold_server.service.progress import progress_of
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, populate_by_name=True, alias_generator=to_camel)
+
+
+# -------------------------------------------------------------------------- the compatible surface
+
+
+class OmlFilter(BaseModel):
+    """Which jobs: those that match every filter that is given."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    status: Annotated[
+        str | None,
+        Field(
+            description="FINISH, cancelled or running, in any case; or a state of fanfold's own.",
+            max_length=40,
+        ),
+    ] = None
+    comments: Annotated[
+        str | None,
+        Field(
+            description="A pattern for the comments, in which `%` stands for any text and `_` for "
+            "any character.",
+            max_length=4000,
+            pattern="^[^\\x00]*$",
+        ),
+    ] = None
+    age: Annotated[
+        int | None,
+        Field(description="Created more than so many seconds ago.", ge=0, le=INT32_MAX),
+    ] = None
+
+
+class OmlPoll(BaseModel):
+    """A job that has not ended."""
+
+    created_date: Annotated[
+        str,
+        Field(
+            alias="createdDate",
+            description="v1: ` Mar 12,2025 22:55`, with the blank; v2: `2026-01-26 20:35:22 UTC`.",
+        ),
+    ]
+    status: Annotated[str, Field(description="`job is still running`.")]
+    elapsed_time: Annotated[str, Field(alias="elapsedTime", description="Such as `00:13:32`.")]
+
+
+class OmlJob(BaseModel):
+    """A job of the compatible listing."""
+
+    created_date: Annotated[str, Field(alias="createdDate", description="UTC.")]
+    job_id: str
+    status: Annotated[str, Field(description="FINISH, cancelled, or `job is still running`.")]
+    elapsed_time: Annotated[str, Field(alias="elapsedTime")]
+    comments: str | None
+
+
+class OmlJobList(BaseModel):
+    """One's jobs, the newest first."""
+
+    result: list[OmlJob]
+
+
+class DeletedJobs(BaseModel):
+    """What was deleted."""
+
+    result: str
+    count: int
+
+
+# ------------------------------------------------------------------------------------ our own: in
+
+
+class Extend(BaseModel):
+    """How many calls the longer job has, those of the old one included."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, json_schema_extra={"example": {"times": 5000}}
+    )
+
+    times: Annotated[int, Field(ge=1, le=INT32_MAX)]
+
+
+# ----------------------------------------------------------------------------------- our own: out
+
+
+class JobScript(_Answer):
+    """The version of a script that a job runs, whatever has become of the script since."""
+
+    name: str
+    owner: str
+    version: int
+    digest: Annotated[str, Field(description="SHA-256 of the source, in hexadecimal.")]
+
+
+class Eta(_Answer):
+    """When the rest will be done if it goes on like this: seconds from now."""
+
+    seconds: float
+    low: Annotated[float, Field(description="Lower end of the band that holds in 95 of 100 cases.")]
+    high: Annotated[float, Field(description="Its upper end.")]
+
+
+class JobOut(_Answer):
+    """A job as it stands."""
+
+    id: str
+    state: JobState
+    owner: str
+    verb: Annotated[str, Field(description="do-eval or index-apply.")]
+    script: JobScript
+    environment: str
+    seed: int
+    parameters: Annotated[str, Field(description="The keyword arguments, as JSON text.")]
+    graphics: bool
+    service: str
+    degree: Annotated[int, Field(description="Workers that it may have at once.")]
+    on_error: str
+    max_failures: int | None
+    canary: bool
+    timeout: Annotated[int, Field(description="Seconds that it may run.")]
+    call_timeout: Annotated[float | None, Field(description="Seconds that a call may run.")]
+    comments: str | None
+    times: Annotated[int, Field(description="How many calls; 1 for do-eval.")]
+    returned: Annotated[int, Field(description="Calls that returned.")]
+    failed: Annotated[int, Field(description="Calls that failed.")]
+    waiting: Annotated[int, Field(description="Calls that have no outcome.")]
+    ahead: Annotated[int, Field(description="Place in the queue: calls that come before it.")]
+    created: Annotated[str, Field(description="UTC, ISO 8601 with milliseconds.")]
+    started: str | None
+    finished: str | None
+    elapsed_s: Annotated[
+        float | None, Field(description="Since it started; to its end, if it has ended.")
+    ]
+    rate_per_s: Annotated[float | None, Field(description="Calls done per second, on average.")]
+    eta: Annotated[Eta | None, Field(description="While it runs and has done something.")]
+    error: Annotated[
+        dict[str, object] | None,
+        Field(description="Why it has no result: the error object that `result` answers."),
+    ]
+
+    @classmethod
+    def of(cls, job: Job, now: datetime) -> Self:
+        """Describe a job at a moment."""
+        spec = job.spec
+        progress = progress_of(job, now)
+        return cls(
+            id=job.id,
+            state=job.state,
+            owner=spec.owner,
+            verb=spec.verb,
+            script=JobScript(
+                name=spec.script_name,
+                owner=spec.script_owner,
+                version=spec.script_version,
+                digest=spec.digest,
+            ),
+            environment=spec.environment,
+            seed=spec.seed,
+            parameters=spec.parameters.decode(),
+            graphics=spec.graphics,
+            service=spec.service,
+            degree=spec.degree,
+            on_error=spec.on_error,
+            max_failures=spec.max_failures,
+            canary=spec.canary,
+            timeout=spec.timeout_s,
+            call_timeout=spec.call_timeout_s,
+            comments=spec.comments,
+            times=spec.times,
+            returned=job.returned,
+            failed=job.failed,
+            waiting=job.waiting,
+            ahead=job.ahead,
+            created=iso_ms(job.created),
+            started=iso_ms(job.started) if job.started else None,
+            finished=iso_ms(job.finished) if job.finished else None,
+            elapsed_s=progress.elapsed_s,
+            rate_per_s=progress.rate_per_s,
+            eta=None
+            if progress.eta_s is None
+            else Eta(seconds=progress.eta_s[1], low=progress.eta_s[0], high=progress.eta_s[2]),
+            error=job.error,
+        )
+
+
+class JobList(_Answer):
+    """One's jobs, the newest first."""
+
+    jobs: list[JobOut]
+    next: Annotated[
+        str | None, Field(description="What `after` is to be for the next page; null at the end.")
+    ]
+
+
+class OutcomeOut(_Answer):
+    """What came of one call."""
+
+    index: int
+    state: Annotated[str, Field(description="waiting, returned or failed.")]
+    attempts: Annotated[int, Field(description="How often it was begun.")]
+    elapsed_us: Annotated[int | None, Field(description="Microseconds, where measured.")]
+    peak_kib: Annotated[int | None, Field(description="Peak memory in KiB, where measured.")]
+    log: Annotated[str, Field(description="The end of what it printed.")]
+    error: Annotated[
+        dict[str, object] | None, Field(description="Code, type, message and traceback.")
+    ]
+
+    @classmethod
+    def of(cls, entry: OutcomeEntry) -> Self:
+        """Describe an outcome."""
+        return cls(
+            index=entry.index,
+            state=entry.state,
+            attempts=entry.attempts,
+            elapsed_us=entry.elapsed_us,
+            peak_kib=entry.peak_kib,
+            log=entry.log,
+            error=entry.error,
+        )
+
+
+class OutcomeList(_Answer):
+    """Outcomes in index order."""
+
+    outcomes: list[OutcomeOut]
+    next: Annotated[
+        int | None, Field(description="What `from` is to be for the next page; null at the end.")
+    ]
+
+
+class ErrorGroupOut(_Answer):
+    """Calls that failed alike."""
+
+    count: int
+    code: int
+    type: str
+    line: Annotated[str, Field(description="The last line of your own source; may be empty.")]
+    pattern: Annotated[str, Field(description="The message, with `#` for its numbers.")]
+    message: Annotated[str, Field(description="The message of the first of them.")]
+    sample: Annotated[list[int], Field(description="The lowest indexes.")]
+
+    @classmethod
+    def of(cls, group: ErrorGroup) -> Self:
+        """Describe a group."""
+        return cls(
+            count=group.count,
+            code=group.code,
+            type=group.type,
+            line=group.line,
+            pattern=group.pattern,
+            message=group.message,
+            sample=group.sample,
+        )
+
+
+class ErrorGroups(_Answer):
+    """Failed calls in groups, the largest first."""
+
+    errors: list[ErrorGroupOut]
+
+
+class ImageOut(_Answer):
+    """A stored figure."""
+
+    index: int
+    number: int
+    title: str | None
+    href: str
+
+
+class ImageList(_Answer):
+    """Figures in the order of calls and of drawing."""
+
+    images: list[ImageOut]
+    next: Annotated[
+        int | None, Field(description="What `from` is to be for the next page; null at the end.")
+    ]
