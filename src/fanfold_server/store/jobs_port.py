@@ -178,7 +178,7 @@ class JobStore(Protocol):
 
     async def submit(
         self,
-        job: str,
+        job_id: str,
         spec: JobSpec,
         plan: Sequence[Planned],
         *,
@@ -189,7 +189,7 @@ class JobStore(Protocol):
         """Store a job. When this returns, it survives everything.
 
         Args:
-            job: its id, a new UUID; blobs of taken batches are stored under it before.
+            job_id: a new UUID; blobs of taken batches are stored under it before.
             spec: what to run.
             plan: its batches, in index order, without gaps; with `canary`, the first of one call.
             now: the time of submission.
@@ -215,7 +215,7 @@ class JobStore(Protocol):
         service levels go first; within one, the owner with the fewest live leases; of an owner,
         the oldest job and its lowest index. A job has never more live leases than its degree, an
         owner never more than `per_owner`. A job's first claim makes it `running` and sets its
-        deadline.
+        deadline. What goes first is listed first.
         """
         ...
 
@@ -244,12 +244,12 @@ class JobStore(Protocol):
         ...
 
     async def cancel(
-        self, job: str, owner: str | None, *, now: datetime
+        self, job_id: str, owner: str | None, *, now: datetime
     ) -> tuple[Job, bool] | None:
         """End a job that is queued or running; what is recorded stays.
 
         Args:
-            job: its id.
+            job_id: its id.
             owner: whose it must be; None: anyone's.
             now: when it ends.
 
@@ -298,8 +298,8 @@ class JobFilter:
         owner: whose.
         states: in which state.
         ids: which of these.
-        comments: a pattern over the whole comment, `*` and `?` as wildcards, without regard to the
-            case of ASCII letters; a job without comments matches none.
+        comments: a pattern over the whole comment, in which `%` stands for any text and `_` for any
+            character, without regard to the case of ASCII letters; no comment matches none.
         created_from: at or after this.
         created_before: before this.
         script: the script's name.
@@ -349,15 +349,15 @@ class FailureGroup:
     """Failures that look alike.
 
     Attributes:
-        line: of the user's source, the innermost; None if there is none.
-        pattern: the message with its numbers and quoted words taken out.
+        place: the innermost frame of the user's source, "line 3, in f"; empty if there is none.
+        pattern: the message with its numbers replaced by `#`.
         message: that of the first.
         indexes: the first few, ascending.
     """
 
     code: int
     type: str
-    line: int | None
+    place: str
     pattern: str
     message: str
     count: int
@@ -377,7 +377,7 @@ class Usage:
 class Ledger(Protocol):
     """Reads what is recorded. Each method sees one moment; pages of several calls do not."""
 
-    async def job(self, job: str, *, owner: str | None) -> Job | None:
+    async def job(self, job_id: str, *, owner: str | None) -> Job | None:
         """Give a job, `ahead` counted; owner None: anyone's."""
         ...
 
@@ -394,12 +394,12 @@ class Ledger(Protocol):
         ...
 
     async def batches(
-        self, job: str, *, first: int = 0, limit: int | None = None, content: bool = False
+        self, job_id: str, *, first: int = 0, limit: int | None = None, content: bool = False
     ) -> list[BatchRecord]:
         """List a job's batches in index order, from number `first` on.
 
         Args:
-            job: its id.
+            job_id: its id.
             first: number of the first one wanted.
             limit: at most so many: with `content` each may hold `INLINE_BYTES`.
             content: whether to load what is in the rows.
@@ -407,13 +407,13 @@ class Ledger(Protocol):
         ...
 
     async def failures(
-        self, job: str, *, start: int = 0, limit: int | None = None
+        self, job_id: str, *, start: int = 0, limit: int | None = None
     ) -> list[CallFailure]:
         """List failed calls by index, from index `start` on."""
         ...
 
-    async def failure_groups(self, job: str, *, samples: int = 5) -> list[FailureGroup]:
-        """Group a job's failures by code, type, line and pattern; the largest group first."""
+    async def failure_groups(self, job_id: str, *, samples: int = 5) -> list[FailureGroup]:
+        """Group a job's failures by code, type, place and pattern; the largest group first."""
         ...
 
     async def usage(self, owner: str, *, now: datetime) -> Usage:

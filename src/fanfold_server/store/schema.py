@@ -11,6 +11,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     Dialect,
+    Double,
     ForeignKey,
     Index,
     Integer,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 from typing_extensions import override
 
@@ -59,6 +61,21 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Unsigned64(TypeDecorator[int]):
+    """A number below 2**64, kept in the signed 64 bits that databases have."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    @override
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:
+        return value if value is None or value < 1 << 63 else value - (1 << 64)
+
+    @override
+    def process_result_value(self, value: int | None, dialect: Dialect) -> int | None:
+        return value if value is None or value >= 0 else value + (1 << 64)
 
 
 account = Table(
@@ -137,3 +154,117 @@ script_grant = Table(
     Column("created", UtcDateTime(), nullable=False),
     Index(None, "grantee"),
 )
+
+source = Table(
+    "source",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("text", Text(), nullable=False),
+)
+"""Source texts of jobs, each once; a job outlives the script that it was made from."""
+
+_OPEN = text("state IN ('queued', 'running')")
+_CLAIMABLE = text("waiting > 0")
+_LEASED = text("state = 'leased'")
+
+job = Table(
+    "job",
+    metadata,
+    # Small and ascending, so that batches are kept together; `uuid` is what everybody else knows.
+    Column("id", Key, primary_key=True),
+    Column("uuid", String(36), nullable=False, unique=True),
+    Column("owner", String(128), nullable=False),
+    Column("idempotency_key", String(255), nullable=True),
+    Column("api_version", String(8), nullable=False),
+    Column("verb", String(16), nullable=False),
+    Column("script_name", String(128), nullable=False),
+    Column("script_owner", String(128), nullable=False),
+    Column("script_version", Integer(), nullable=False),
+    Column("digest", String(64), ForeignKey("source.digest"), nullable=False, index=True),
+    Column("entry", Text(), nullable=False),
+    Column("environment", String(64), nullable=False),
+    Column("times", Integer(), nullable=False),
+    Column("parameters", LargeBinary(), nullable=False),
+    Column("degree", Integer(), nullable=False),
+    Column("seed", Unsigned64(), nullable=False),
+    Column("graphics", Boolean(), nullable=False),
+    Column("service", String(16), nullable=False),
+    Column("on_error", String(16), nullable=False),
+    Column("timeout_s", Integer(), nullable=False),
+    Column("call_timeout_s", Double(), nullable=True),
+    Column("max_failures", Integer(), nullable=True),
+    Column("canary", Boolean(), nullable=False),
+    Column("comments", Text(), nullable=True),
+    Column("state", String(16), nullable=False),
+    Column("created", UtcDateTime(), nullable=False),
+    Column("started", UtcDateTime(), nullable=True),
+    Column("deadline", UtcDateTime(), nullable=True),
+    Column("finished", UtcDateTime(), nullable=True),
+    Column("returned", Integer(), nullable=False),
+    Column("failed", Integer(), nullable=False),
+    Column("error", Text(), nullable=True),
+    Column("size_bytes", BigInteger(), nullable=False),
+    # The place in line: the service level's rank, then the owner. Whoever claims goes from one
+    # line to the next, and never through the jobs of one.
+    Column("line", String(130), nullable=False),
+    # Batches that may be claimed now, and batches without outcomes.
+    Column("waiting", Integer(), nullable=False),
+    Column("unfinished", Integer(), nullable=False),
+    UniqueConstraint("owner", "idempotency_key"),
+    Index(None, "owner", "id"),
+    Index("ix_job_open", "owner", sqlite_where=_OPEN, postgresql_where=_OPEN),
+    Index("ix_job_claimable", "line", "id", sqlite_where=_CLAIMABLE, postgresql_where=_CLAIMABLE),
+    Index("ix_job_deadline", "deadline", sqlite_where=_OPEN, postgresql_where=_OPEN),
+    Index(None, "finished"),
+    CheckConstraint("waiting >= 0 AND unfinished >= waiting", name="batches"),
+)
+
+batch = Table(
+    "batch",
+    metadata,
+    Column("job_id", Key, ForeignKey("job.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer(), primary_key=True, autoincrement=False),
+    Column("start", Integer(), nullable=False),
+    Column("count", Integer(), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("fence", Integer(), nullable=False),
+    Column("lease_by", String(255), nullable=True),
+    Column("lease_until", UtcDateTime(), nullable=True),
+    Column("returned", Integer(), nullable=False),
+    Column("failed", Integer(), nullable=False),
+    Column("finished", UtcDateTime(), nullable=True),
+    Column("size_bytes", BigInteger(), nullable=False),
+    # Small contents; NULL: in blobs, or there is none yet.
+    Column("values", LargeBinary(), nullable=True),
+    Column("meters", LargeBinary(), nullable=True),
+    Column("logs", LargeBinary(), nullable=True),
+    Column("images", LargeBinary(), nullable=True),
+    Index("ix_batch_leased", "lease_until", sqlite_where=_LEASED, postgresql_where=_LEASED),
+    CheckConstraint("state IN ('waiting', 'leased', 'finished', 'dropped')", name="state"),
+)
+
+failure = Table(
+    "failure",
+    metadata,
+    Column("job_id", Key, ForeignKey("job.id", ondelete="CASCADE"), primary_key=True),
+    Column("index", Integer(), primary_key=True, autoincrement=False),
+    Column("code", Integer(), nullable=False),
+    Column("type", Text(), nullable=False),
+    Column("message", Text(), nullable=False),
+    Column("traceback", Text(), nullable=False),
+    Column("log", Text(), nullable=False),
+    Column("attempts", Integer(), nullable=False),
+    Column("elapsed_us", BigInteger(), nullable=False),
+    Column("peak_kib", BigInteger(), nullable=False),
+    # What failures that look alike have in common.
+    Column("place", Text(), nullable=False),
+    Column("pattern", Text(), nullable=False),
+)
+
+deleted_job = Table(
+    "deleted_job",
+    metadata,
+    Column("uuid", String(36), primary_key=True),
+    Column("deleted", UtcDateTime(), nullable=False),
+)
+"""Jobs whose blobs may still be there."""

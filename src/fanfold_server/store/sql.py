@@ -1,7 +1,7 @@
 """The store over SQL: one code path for SQLite and PostgreSQL.
 
 Opened by `compose`. Connections, transactions and pragmas live here; the statements, in
-`sql_accounts.py` and `sql_scripts.py`.
+`sql_accounts.py`, `sql_scripts.py`, `sql_jobs.py` and their neighbours.
 """
 
 from __future__ import annotations
@@ -13,12 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
 from fanfold_server.store.migrating import StoreUnusable, migrate
+from fanfold_server.store.signalling import Hub
 from fanfold_server.store.sql_accounts import SqlAccounts, SqlSessions
+from fanfold_server.store.sql_jobs import SqlJobs
+from fanfold_server.store.sql_ledger import SqlLedger
 from fanfold_server.store.sql_scripts import SqlScripts
+from fanfold_server.store.writing import Writer
 
 __all__ = ["Database", "Store", "StoreUnusable", "open_store", "sqlite_url"]
 
@@ -62,6 +67,9 @@ class Store:
     accounts: SqlAccounts
     sessions: SqlSessions
     scripts: SqlScripts
+    jobs: SqlJobs
+    ledger: SqlLedger
+    signals: Hub
 
 
 def sqlite_url(path: Path) -> URL:
@@ -77,19 +85,35 @@ async def open_store(url: URL) -> AsyncIterator[Store]:
         StoreUnusable: see `migrate`.
     """
     await asyncio.to_thread(migrate, url)
-    engine = create_async_engine(url)
-    if engine.dialect.name == "sqlite":
-        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-        event.listen(engine.sync_engine, "begin", _begin_sqlite)
-    try:
+    async with AsyncExitStack() as stack:
+        engine = create_async_engine(url)
+        stack.push_async_callback(engine.dispose)
+        if engine.dialect.name == "sqlite":
+            event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+            event.listen(engine.sync_engine, "begin", _begin_sqlite)
+        signals = Hub()
+        writer = Writer(_writing_engine(url), signals.tell)
+        stack.push_async_callback(writer.close)
         database = Database(engine)
         yield Store(
             accounts=SqlAccounts(database),
             sessions=SqlSessions(database),
             scripts=SqlScripts(database),
+            jobs=SqlJobs(writer),
+            ledger=SqlLedger(database),
+            signals=signals,
         )
-    finally:
-        await engine.dispose()
+
+
+def _writing_engine(url: URL) -> Engine:
+    """Open what the writer's thread uses: an accepted job outlives a failure of the power."""
+    if url.get_backend_name() != "sqlite":
+        return create_engine(url, poolclass=NullPool)
+    engine = create_engine(url.set(drivername="sqlite"), poolclass=NullPool)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "connect", _write_through)
+    event.listen(engine, "begin", _begin_immediate)
+    return engine
 
 
 def _prepare_sqlite(dbapi_connection: Any, _record: object) -> None:
@@ -110,3 +134,11 @@ def _begin_sqlite(connection: Connection) -> None:
     # one that says at once that it will write, waits.
     write = connection.get_execution_options().get(_WRITE, False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _write_through(dbapi_connection: Any, _record: object) -> None:
+    dbapi_connection.execute("PRAGMA synchronous = FULL").close()
+
+
+def _begin_immediate(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

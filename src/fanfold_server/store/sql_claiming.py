@@ -1,0 +1,207 @@
+"""Claiming batches: an operation of `SqlJobs`.
+
+Claims come one at a time, in all processes, so that caps hold exactly; a batch that another
+transaction has in its hands is passed over.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, func, literal_column, or_, select, text, update
+
+from fanfold_server.model.job import Batch
+from fanfold_server.store.fairness import Line, share_out
+from fanfold_server.store.job_rows import SPEC_COLUMNS, AnyRow, spec_of
+from fanfold_server.store.port import Claimed
+from fanfold_server.store.schema import batch, job, source
+from fanfold_server.store.sql_leases import (
+    BATCH,
+    IS_OPEN,
+    ITS_KEY,
+    LEASE,
+    LEASED,
+    WAITING,
+    held_rows,
+    key_of,
+    wait_again,
+)
+from fanfold_server.store.writing import Transaction
+
+_CLAIM_KEY = 0x66616E67
+_CLAIM_LOCK = text("SELECT pg_advisory_xact_lock(:key)")
+
+# Written out, not bound: only so does the partial index serve.
+_CLAIMABLE = job.c.waiting > literal_column("0")
+
+_EXPIRED = (
+    select(batch.c.job_id, batch.c.number)
+    .where(LEASED, batch.c.lease_until < bindparam("now"))
+    .order_by(batch.c.job_id)
+)
+_LIVE = (
+    select(job.c.id, job.c.owner, job.c.degree, func.count().label("leases"))
+    .select_from(batch.join(job))
+    .where(LEASED)
+    .group_by(job.c.id, job.c.owner, job.c.degree)
+)
+
+
+def _lines() -> Any:
+    """Go from line to line by the index, whatever number of jobs stands in each."""
+    lines = (
+        select(func.min(job.c.line).label("line")).where(_CLAIMABLE).cte("lines", recursive=True)
+    )
+    following = (
+        select(func.min(job.c.line)).where(_CLAIMABLE, job.c.line > lines.c.line).scalar_subquery()
+    )
+    lines = lines.union_all(select(following).where(lines.c.line.is_not(None)))
+    oldest = (
+        select(func.min(job.c.id)).where(_CLAIMABLE, job.c.line == lines.c.line).scalar_subquery()
+    )
+    return select(lines.c.line, oldest.label("oldest")).where(lines.c.line.is_not(None))
+
+
+_LINES = _lines()
+_CANDIDATES = (
+    select(job.c.id, job.c.degree, job.c.waiting)
+    .where(
+        _CLAIMABLE,
+        job.c.line == bindparam("its_line"),
+        job.c.id.not_in(bindparam("full", expanding=True)),
+        or_(job.c.deadline.is_(None), job.c.deadline > bindparam("now")),
+    )
+    .order_by(job.c.id)
+    .limit(bindparam("most"))
+)
+_PICKED = (
+    select(job.c.id, job.c.uuid, job.c.state, job.c.canary, job.c.waiting, job.c.deadline,
+           *(job.c[name] for name in SPEC_COLUMNS if name != "canary"),
+           source.c.text.label("source_text"))
+    .select_from(job.join(source))
+    .where(job.c.id.in_(bindparam("ids", expanding=True)), _CLAIMABLE)
+    .order_by(job.c.id)
+    .with_for_update(of=job)
+)  # fmt: skip
+_TAKE_ALL = (
+    select(*BATCH)
+    .where(batch.c.job_id.in_(bindparam("ids", expanding=True)), WAITING)
+    .order_by(batch.c.job_id, batch.c.number)
+    .with_for_update(skip_locked=True)
+)
+_TAKE_SOME = (
+    select(*BATCH)
+    .where(batch.c.job_id == bindparam("its_job"), WAITING)
+    .order_by(batch.c.number)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
+)
+_FREE = update(batch).where(ITS_KEY).values(state="waiting")
+_START = (
+    update(job)
+    .where(job.c.id == bindparam("j_id"))
+    .values(
+        state="running",
+        waiting=job.c.waiting - bindparam("j_taken"),
+        started=func.coalesce(job.c.started, bindparam("j_now", type_=job.c.started.type)),
+        deadline=func.coalesce(job.c.deadline, bindparam("j_deadline", type_=job.c.deadline.type)),
+    )
+)
+_LOCK_IDS = (
+    select(job.c.id)
+    .where(job.c.id.in_(bindparam("ids", expanding=True)), IS_OPEN)
+    .order_by(job.c.id)
+    .with_for_update()
+)
+
+
+def claim(
+    transaction: Transaction, agent: str, *, wanted: int, lease_s: float, now: datetime,
+    per_owner: int,
+) -> list[Claimed]:  # fmt: skip
+    """See `JobStore.claim`."""
+    connection = transaction.connection
+    if connection.dialect.name == "postgresql":
+        connection.execute(_CLAIM_LOCK, {"key": _CLAIM_KEY})
+    _free_expired(connection, now)
+    live: Counter[str] = Counter()
+    held: dict[int, int] = {}
+    full = [0]
+    for job_id, owner, degree, leases in connection.execute(_LIVE):
+        live[owner] += leases
+        held[job_id] = leases
+        if leases >= degree:
+            full.append(job_id)
+
+    def candidates(line: Line, most: int) -> list[tuple[int, int]]:
+        found = connection.execute(
+            _CANDIDATES,
+            {"its_line": f"{line.rank}{line.owner}", "full": full, "now": now, "most": most},
+        )
+        return [
+            (job_id, min(waiting, degree - held.get(job_id, 0)))
+            for job_id, degree, waiting in found
+        ]
+
+    lines = [Line(int(line[0]), line[1:], oldest) for line, oldest in connection.execute(_LINES)]
+    picked = share_out(lines, live=live, wanted=wanted, per_owner=per_owner, candidates=candidates)
+    if not picked:
+        return []
+    jobs = connection.execute(_PICKED, {"ids": list(picked)}).all()
+    return _take(connection, jobs, picked, agent=agent, until=now + timedelta(seconds=lease_s),
+                 now=now)  # fmt: skip
+
+
+def _free_expired(connection: Connection, now: datetime) -> None:
+    """Let batches wait again whose lease has run out; their agents may still renew or finish."""
+    expired = connection.execute(_EXPIRED, {"now": now}).all()
+    if not expired:
+        return
+    ids = list({job_id for job_id, _ in expired})
+    open_ids = {row.id for row in connection.execute(_LOCK_IDS, {"ids": ids})}
+    keys = [(job_id, number) for job_id, number in expired if job_id in open_ids]
+    still = [row for row in held_rows(connection, keys) if _has_expired(row, now)]
+    if still:
+        connection.execute(_FREE, [key_of(row) for row in still])
+        wait_again(connection, still)
+
+
+def _take(
+    connection: Connection, jobs: Sequence[AnyRow], picked: dict[int, int], *, agent: str,
+    until: datetime, now: datetime,
+) -> list[Claimed]:  # fmt: skip
+    whole = [row.id for row in jobs if picked[row.id] >= row.waiting and not row.canary]
+    rows = list(connection.execute(_TAKE_ALL, {"ids": whole}).all()) if whole else []
+    for row in jobs:
+        if row.id not in whole:
+            some = {"its_job": row.id, "most": min(picked[row.id], row.waiting)}
+            rows += connection.execute(_TAKE_SOME, some).all()
+    if not rows:
+        return []
+    lease = {"b_agent": agent, "b_until": until}
+    connection.execute(LEASE, [key_of(row) | lease | {"b_fence": row.fence + 1} for row in rows])
+    taken = Counter(row.job_id for row in rows)
+    starts = {row.id: row.deadline or now + timedelta(seconds=row.timeout_s) for row in jobs}
+    connection.execute(
+        _START,
+        [
+            {"j_id": job_id, "j_taken": count, "j_now": now, "j_deadline": starts[job_id]}
+            for job_id, count in taken.items()
+        ],
+    )
+    specs = {row.id: (row.uuid, spec_of(row, row.source_text)) for row in jobs}
+    claimed = []
+    order = {job_id: place for place, job_id in enumerate(picked)}
+    rows.sort(key=lambda row: (order[row.job_id], row.number))
+    for job_id, number, start, count, fence in rows:
+        uuid, spec = specs[job_id]
+        its = Batch(job=uuid, number=number, start=start, count=count, fence=fence + 1)
+        claimed.append(Claimed(spec=spec, batch=its, deadline=starts[job_id]))
+    return claimed
+
+
+def _has_expired(row: AnyRow, now: datetime) -> bool:
+    return row.state == "leased" and row.lease_until is not None and row.lease_until < now

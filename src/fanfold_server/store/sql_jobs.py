@@ -1,0 +1,381 @@
+"""`JobStore` over SQL: how jobs begin and end; leases are in `sql_claiming.py` and beside it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    Connection,
+    Select,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    literal_column,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from fanfold_server.model.errors import QuotaExceeded
+from fanfold_server.model.job import Batch, Job, JobSpec, JobState
+from fanfold_server.store import sql_claiming, sql_finishing, sql_leases
+from fanfold_server.store.job_rows import AnyRow, content_values, job_of, line_of, spec_values
+from fanfold_server.store.port import (
+    BatchResult,
+    Claimed,
+    Planned,
+    Quota,
+    Renewal,
+    Signal,
+)
+from fanfold_server.store.schema import batch, deleted_job, job, source
+from fanfold_server.store.sql_leases import DROP, IS_OPEN
+from fanfold_server.store.writing import Transaction, Writer
+
+STORED_BYTES_AGE_S = 5
+"""How old the sum of an account's bytes may be against which its quota is held."""
+
+RETRY_AFTER_S = 30
+"""What an account over its quota is told: jobs end all the time."""
+
+_PRUNE_AT_ONCE = 200
+
+_WITH_SOURCE = select(job, source.c.text.label("source_text")).select_from(job.join(source))
+_BY_KEY = _WITH_SOURCE.where(
+    job.c.owner == bindparam("its_owner"), job.c.idempotency_key == bindparam("its_key")
+)
+_BY_UUID = _WITH_SOURCE.where(job.c.uuid == bindparam("its_uuid"))
+_OPEN_JOBS = (
+    select(func.count()).select_from(job).where(job.c.owner == bindparam("its_owner"), IS_OPEN)
+)
+_STORED_BYTES = select(func.coalesce(func.sum(job.c.size_bytes), 0)).where(
+    job.c.owner == bindparam("its_owner")
+)
+_OVERDUE = (
+    select(job.c.id, job.c.uuid)
+    .where(IS_OPEN, job.c.deadline < bindparam("now"))
+    .order_by(job.c.id)
+    .with_for_update()
+)
+_END = (
+    update(job)
+    .where(job.c.id.in_(bindparam("ids", expanding=True)))
+    .values(state=bindparam("j_state"), finished=bindparam("j_now"), waiting=0, unfinished=0)
+)
+_STALE = (
+    select(job.c.id, job.c.uuid)
+    .where(job.c.finished < bindparam("before"))
+    .order_by(job.c.id)
+    .limit(_PRUNE_AT_ONCE)
+    .with_for_update()
+)
+_UNUSED_SOURCES = delete(source).where(
+    ~exists(select(literal_column("1")).where(job.c.digest == source.c.digest))
+)
+
+
+class SqlJobs:
+    """`JobStore` over SQL."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        # Bytes stored by each owner, and when they were summed up, on the monotonic clock.
+        self._stored: dict[str, tuple[int, float]] = {}
+
+    # ------------------------------------------------------------------ beginning
+
+    async def submit(
+        self,
+        job_id: str,
+        spec: JobSpec,
+        plan: Sequence[Planned],
+        *,
+        now: datetime,
+        quota: Quota,
+        idempotency_key: str | None = None,
+    ) -> tuple[Job, bool]:
+        assert plan
+
+        def operation(transaction: Transaction) -> tuple[Job, bool]:
+            connection = transaction.connection
+            if idempotency_key is not None:
+                earlier = _earlier(connection, spec.owner, idempotency_key)
+                if earlier is not None:
+                    return earlier, earlier.id == job_id
+            self._check_quota(connection, spec.owner, quota)
+            return _submit(transaction, job_id, spec, plan, now=now, key=idempotency_key)
+
+        return await self._writer.run(operation)
+
+    def _check_quota(self, connection: Connection, owner: str, quota: Quota) -> None:
+        """Compare what an owner has with what it may have. In the writer's thread."""
+        if quota.queued_jobs is not None:
+            used = connection.scalar(_OPEN_JOBS, {"its_owner": owner}) or 0
+            if used >= quota.queued_jobs:
+                raise QuotaExceeded(
+                    f"You have {used} jobs that have not ended, and may have {quota.queued_jobs}.",
+                    limit="queued_jobs",
+                    used=used,
+                    quota=quota.queued_jobs,
+                    retry_after_s=RETRY_AFTER_S,
+                )
+        if quota.stored_bytes is not None:
+            used, summed = self._stored.get(owner, (0, float("-inf")))
+            if time.monotonic() - summed > STORED_BYTES_AGE_S:
+                used = int(connection.scalar(_STORED_BYTES, {"its_owner": owner}) or 0)
+                self._stored[owner] = used, time.monotonic()
+            if used >= quota.stored_bytes:
+                raise QuotaExceeded(
+                    f"Your jobs' results take {used} bytes, and may take {quota.stored_bytes}: "
+                    "delete some.",
+                    limit="stored_bytes",
+                    used=used,
+                    quota=quota.stored_bytes,
+                    retry_after_s=RETRY_AFTER_S,
+                )
+
+    # ------------------------------------------------------------------ running
+
+    async def claim(
+        self, agent: str, *, wanted: int, lease_s: float, now: datetime, per_owner: int
+    ) -> list[Claimed]:
+        return await self._writer.run(
+            lambda transaction: sql_claiming.claim(
+                transaction,
+                agent,
+                wanted=wanted,
+                lease_s=lease_s,
+                now=now,
+                per_owner=per_owner,
+            )
+        )
+
+    async def renew(
+        self, agent: str, batches: Collection[Batch], *, lease_s: float, now: datetime
+    ) -> Renewal:
+        if not batches:
+            return Renewal(lost=frozenset(), ended=frozenset())
+        return await self._writer.run(
+            lambda transaction: sql_leases.renew(
+                transaction, agent, batches, lease_s=lease_s, now=now
+            )
+        )
+
+    async def finish(
+        self, agent: str, results: Sequence[BatchResult], *, now: datetime
+    ) -> list[bool]:
+        if not results:
+            return []
+        return await self._writer.run(
+            lambda transaction: sql_finishing.finish(transaction, agent, results, now=now)
+        )
+
+    async def release(self, agent: str, batches: Collection[Batch]) -> None:
+        if batches:
+            await self._writer.run(
+                lambda transaction: sql_leases.release(transaction, agent, batches)
+            )
+
+    # ------------------------------------------------------------------ ending
+
+    async def cancel(
+        self, job_id: str, owner: str | None, *, now: datetime
+    ) -> tuple[Job, bool] | None:
+        def operation(transaction: Transaction) -> tuple[Job, bool] | None:
+            connection = transaction.connection
+            asked = _of_owner(_BY_UUID.with_for_update(of=job), owner)
+            row = connection.execute(asked, {"its_uuid": job_id}).one_or_none()
+            if row is None:
+                return None
+            if JobState(row.state).is_final:
+                return _job(row), False
+            _end(transaction, [row], JobState.CANCELLED, now)
+            return _job(connection.execute(_BY_UUID, {"its_uuid": job_id}).one()), True
+
+        return await self._writer.run(operation)
+
+    async def expire(self, *, now: datetime) -> list[str]:
+        def operation(transaction: Transaction) -> list[str]:
+            rows = transaction.connection.execute(_OVERDUE, {"now": now}).all()
+            _end(transaction, rows, JobState.TIMED_OUT, now)
+            return [row.uuid for row in rows]
+
+        return await self._writer.run(operation)
+
+    async def delete(self, jobs: Collection[str], owner: str | None, *, now: datetime) -> list[str]:
+        if not jobs:
+            return []
+        asked = _of_owner(
+            select(job.c.id, job.c.uuid).where(job.c.uuid.in_(jobs)).order_by(job.c.id), owner
+        ).with_for_update()
+
+        def operation(transaction: Transaction) -> list[str]:
+            rows = transaction.connection.execute(asked).all()
+            _delete(transaction, rows, now)
+            return [row.uuid for row in rows]
+
+        deleted = await self._writer.run(operation)
+        self._stored.clear()  # there may be room now
+        return deleted
+
+    async def prune(self, *, before: datetime, now: datetime) -> list[str]:
+        def some(transaction: Transaction) -> int:
+            rows = transaction.connection.execute(_STALE, {"before": before}).all()
+            _delete(transaction, rows, now)
+            return len(rows)
+
+        def rest(transaction: Transaction) -> list[str]:
+            transaction.connection.execute(_UNUSED_SOURCES)
+            return list(transaction.connection.scalars(select(deleted_job.c.uuid)))
+
+        # A few at a time, so that nobody waits long behind this.
+        while await self._writer.run(some) == _PRUNE_AT_ONCE:
+            pass
+        return await self._writer.run(rest)
+
+    async def forget(self, jobs: Collection[str], *, deleted_before: datetime) -> None:
+        if not jobs:
+            return
+        gone = delete(deleted_job).where(
+            deleted_job.c.uuid.in_(jobs), deleted_job.c.deleted < deleted_before
+        )
+
+        def operation(transaction: Transaction) -> None:
+            transaction.connection.execute(gone)
+
+        await self._writer.run(operation)
+
+
+# ---------------------------------------------------------------------- in the writer's thread
+
+
+def _earlier(connection: Connection, owner: str, key: str) -> Job | None:
+    row = connection.execute(_BY_KEY, {"its_owner": owner, "its_key": key}).one_or_none()
+    return None if row is None else _job(row)
+
+
+def _submit(
+    transaction: Transaction,
+    job_id: str,
+    spec: JobSpec,
+    plan: Sequence[Planned],
+    *,
+    now: datetime,
+    key: str | None,
+) -> tuple[Job, bool]:
+    connection = transaction.connection
+    open_ = [planned for planned in plan if planned.taken is None]
+    gated = spec.canary and plan[0].taken is None
+    returned = sum(planned.count for planned in plan if planned.taken is not None)
+    state = JobState.QUEUED if open_ else JobState.SUCCEEDED
+    values = spec_values(spec) | {
+        "uuid": job_id,
+        "idempotency_key": key,
+        "state": state.value,
+        "created": now,
+        "started": None if open_ else now,
+        "finished": None if open_ else now,
+        "returned": returned,
+        "failed": 0,
+        "size_bytes": sum(_size(planned) for planned in plan),
+        "line": line_of(spec),
+        "waiting": 1 if gated else len(open_),
+        "unfinished": len(open_),
+    }
+    _insert_new(connection, source, {"digest": spec.digest, "text": spec.source})
+    its_id = _insert_new(connection, job, values)
+    if its_id is None:
+        # By this call, before the connection broke; or by another process, with the same key.
+        row = connection.execute(_BY_UUID, {"its_uuid": job_id}).one_or_none()
+        if row is not None:
+            return _job(row), True
+        assert key is not None
+        earlier = _earlier(connection, spec.owner, key)
+        assert earlier is not None
+        return earlier, False
+    connection.execute(
+        _INSERT_BATCH,
+        [_batch_values(its_id, number, planned, now) for number, planned in enumerate(plan)],
+    )
+    transaction.tell(Signal.READY if open_ else Signal.ENDED, job_id)
+    stored = Job(
+        id=job_id,
+        spec=spec,
+        state=state,
+        created=now,
+        started=values["started"],
+        finished=values["finished"],
+        returned=returned,
+        failed=0,
+        error=None,
+    )
+    return stored, True
+
+
+def _batch_values(job_id: int, number: int, planned: Planned, now: datetime) -> dict[str, Any]:
+    taken = planned.taken is not None
+    in_row = taken and not planned.size_bytes
+    return content_values(planned.taken if in_row else None) | {
+        "job_id": job_id,
+        "number": number,
+        "start": planned.start,
+        "count": planned.count,
+        "state": "finished" if taken else "waiting",
+        "fence": 0,
+        "returned": planned.count if taken else 0,
+        "failed": 0,
+        "finished": now if taken else None,
+        "size_bytes": _size(planned),
+    }
+
+
+def _size(planned: Planned) -> int:
+    return planned.size_bytes or (planned.taken.size_bytes if planned.taken else 0)
+
+
+_INSERT_BATCH = insert(batch)
+_NEW: dict[tuple[str, str], Any] = {}
+for _dialect in (postgresql, sqlite):
+    for _table, _key in ((source, source.c.digest), (job, job.c.id)):
+        _NEW[_dialect.__name__.rpartition(".")[2], _table.name] = (
+            _dialect.insert(_table).on_conflict_do_nothing().returning(_key)
+        )
+
+
+def _insert_new(connection: Connection, table: Any, values: dict[str, Any]) -> Any:
+    """Insert a row unless a unique one is there; return its key if it is new."""
+    statement = _NEW[connection.dialect.name, table.name]
+    return connection.execute(statement, values).scalar_one_or_none()
+
+
+def _end(transaction: Transaction, rows: Sequence[AnyRow], state: JobState, now: datetime) -> None:
+    if not rows:
+        return
+    ids = [row.id for row in rows]
+    transaction.connection.execute(_END, {"ids": ids, "j_state": state.value, "j_now": now})
+    transaction.connection.execute(DROP, {"ids": ids})
+    for row in rows:
+        transaction.tell(Signal.ENDED, row.uuid)
+
+
+def _delete(transaction: Transaction, rows: Sequence[AnyRow], now: datetime) -> None:
+    if not rows:
+        return
+    connection = transaction.connection
+    connection.execute(delete(job).where(job.c.id.in_([row.id for row in rows])))
+    connection.execute(insert(deleted_job), [{"uuid": row.uuid, "deleted": now} for row in rows])
+    for row in rows:
+        transaction.tell(Signal.ENDED, row.uuid)
+
+
+def _of_owner(asked: Select[Any], owner: str | None) -> Select[Any]:
+    return asked if owner is None else asked.where(job.c.owner == owner)
+
+
+def _job(row: AnyRow) -> Job:
+    return job_of(row, row.source_text)
