@@ -219,7 +219,7 @@ class Worker:
                 report.outcome(failure, text, images, log, int((_clock() - before) * 1e6))
             else:
                 assert text is not None, "a call that did not fail has its value"
-                report.value(text)
+                report.value(text, int((_clock() - before) * 1e6))
                 if careful:
                     report.flush()
             if _clock() >= deadline:

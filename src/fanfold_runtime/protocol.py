@@ -5,7 +5,8 @@ A *zygote* is the process that the server starts: it preloads libraries and fork
 the user's code.
 
 **Worker frames** are `u32 length | u8 kind | payload`, little-endian; `length` counts the kind and
-the payload. A worker reads SOURCE, RUN, LEASE, END and writes HELLO, VALUES, OUTCOME, DONE, RETIRE.
+the payload. A worker reads SOURCE, RUN, LEASE, END and writes HELLO, METERS, VALUES, OUTCOME, DONE,
+RETIRE.
 
     server → worker
     SOURCE   32s digest | u16 entry length | entry | u16 name length | name | source (UTF-8)
@@ -23,6 +24,9 @@ the payload. A worker reads SOURCE, RUN, LEASE, END and writes HELLO, VALUES, OU
     HELLO    JSON object: pid, python, packages
     VALUES   VALUES_HEADER | a JSON array of `count` values
              Calls that returned and left nothing else. With FINAL it also ends the lease.
+    METERS   METERS_HEADER | u32 elapsed_us[count] | u32 peak_kib[count]
+             With KEEP_METERS, before the VALUES of the same calls: what each took, and the most
+             memory that its process has had by its end. Calls of one `map` share its time alike.
     OUTCOME  OUTCOME_HEADER | header (JSON object) | value | log | images, in this order
              One call that failed, drew, or wrote; lengths are in the header (see `loop.py`).
     DONE     DONE_HEADER
@@ -61,6 +65,7 @@ VALUES = 66
 OUTCOME = 67
 DONE = 68
 RETIRE = 69
+METERS = 70
 
 SOURCE_HEADER = struct.Struct("<32sH")
 """digest, length of the entry function's name."""
@@ -75,6 +80,12 @@ END_HEADER = struct.Struct("<I")
 
 VALUES_HEADER = struct.Struct("<IQQIB")
 """run, start, count, spent_us, final."""
+
+METERS_HEADER = struct.Struct("<IQQ")
+"""run, start, count."""
+
+METER_BYTES = 8
+"""What a METERS frame has of each call."""
 
 OUTCOME_HEADER = struct.Struct("<IQI")
 """run, index, length of the JSON header."""
@@ -95,6 +106,9 @@ KEEP_LOGS = 16
 """Report what a call printed even if it succeeded."""
 REFUSE_OUTPUT = 32
 """A call that printed fails with PRINTED."""
+
+KEEP_METERS = 64
+"""Report what each call took, also of those that left nothing but a value."""
 
 # OUTCOME header: failure kinds (the same numbers as the server's FailureKind)
 TOO_LONG = 1024

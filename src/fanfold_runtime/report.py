@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import resource
+import struct
 import time
 
 from fanfold_runtime import protocol as p
@@ -11,6 +13,7 @@ from fanfold_runtime.run import Failure, Run
 
 _clock = time.perf_counter
 _dumps = json.JSONEncoder().encode
+_MAX_U32 = 0xFFFFFFFF
 
 
 class Report:
@@ -21,7 +24,17 @@ class Report:
         began: when the lease was begun, by `time.perf_counter`.
     """
 
-    __slots__ = ("_began", "_bytes", "_channel", "_next", "_run", "_start", "_texts")
+    __slots__ = (
+        "_began",
+        "_bytes",
+        "_channel",
+        "_elapsed",
+        "_next",
+        "_peaks",
+        "_run",
+        "_start",
+        "_texts",
+    )
 
     def __init__(self, channel: Channel, run: Run, start: int, began: float) -> None:
         self._channel = channel
@@ -30,10 +43,15 @@ class Report:
         self._began = began
         self._texts: list[bytes] = []
         self._bytes = 0
+        self._elapsed: list[int] = []
+        self._peaks: list[int] = []
 
-    def value(self, text: bytes) -> None:
+    def value(self, text: bytes, elapsed_us: int = 0) -> None:
         """The next call returned and left nothing but its value."""
         self._texts.append(text)
+        if self._run.keep_meters:
+            self._elapsed.append(min(elapsed_us, _MAX_U32))
+            self._peaks.append(_peak_kib())
         self._next += 1
         self._bytes += len(text)
         if self._bytes > self._run.max_value_bytes:
@@ -42,11 +60,13 @@ class Report:
     def array(self, text: bytes, count: int) -> None:
         """The next `count` calls did so; `text` is a JSON array of their values."""
         self.flush()
+        self._share_alike(count)
         self._values(text, self._next, count, final=False)
         self._next += count
 
     def whole(self, text: bytes, count: int) -> None:
         """These `count` calls are all that the lease brings; ends it."""
+        self._share_alike(count)
         self._values(text, self._start, count, final=True)
 
     def outcome(
@@ -66,6 +86,7 @@ class Report:
             "log": len(logged),
             "images": [[len(png), title] for png, title in images],
             "elapsed_us": elapsed_us,
+            "peak_kib": _peak_kib() if self._run.keep_meters else 0,
         }
         if failure is not None:
             header["failure"] = failure
@@ -96,10 +117,26 @@ class Report:
     def _joined(self) -> bytes:
         return b"[" + b",".join(self._texts) + b"]"
 
+    def _share_alike(self, count: int) -> None:
+        """Measure calls of one `map`: they have its time in equal parts."""
+        if self._run.keep_meters and count:
+            self._elapsed = [self._spent() // count] * count
+            self._peaks = [_peak_kib()] * count
+
     def _values(self, text: bytes, start: int, count: int, *, final: bool) -> None:
+        if self._elapsed:
+            form = struct.Struct("<%dI" % count)
+            first = p.METERS_HEADER.pack(self._run.number, start, count)
+            self._channel.write(p.METERS, first, form.pack(*self._elapsed), form.pack(*self._peaks))
+            self._elapsed, self._peaks = [], []
         spent = self._spent() if final else 0
         head = p.VALUES_HEADER.pack(self._run.number, start, count, spent, final)
         self._channel.write(p.VALUES, head, text)
 
     def _spent(self) -> int:
-        return min(int((_clock() - self._began) * 1e6), 0xFFFFFFFF)
+        return min(int((_clock() - self._began) * 1e6), _MAX_U32)
+
+
+def _peak_kib() -> int:
+    """Return the most memory that this process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -48,6 +48,7 @@ class Run:
         "graphics",
         "indexed",
         "keep_logs",
+        "keep_meters",
         "max_log_bytes",
         "max_value_bytes",
         "module",
@@ -69,6 +70,7 @@ class Run:
         self.indexed = bool(flags & p.INDEXED)
         self.graphics = bool(flags & p.GRAPHICS)
         self.keep_logs = bool(flags & p.KEEP_LOGS)
+        self.keep_meters = bool(flags & p.KEEP_METERS)
         self.refuse_output = bool(flags & p.REFUSE_OUTPUT)
         self.max_value_bytes: int = max_value_bytes
         self.max_log_bytes: int = max_log_bytes

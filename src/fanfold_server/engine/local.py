@@ -26,7 +26,7 @@ from fanfold_server.engine.verdicts import lost, never_begun, timed_out
 from fanfold_server.engine.worker import Forged, Owner, State, Worker, end_frame, lease_frame
 from fanfold_server.model.environment import Environment
 from fanfold_server.model.errors import EngineUnavailable, Overloaded, RunTimedOut, ShuttingDown
-from fanfold_server.model.outcome import Failed, Outcome
+from fanfold_server.model.outcome import Failed, Outcome, Values
 
 LEASE_US = 10_000
 """Time limit of a lease, microseconds."""
@@ -295,10 +295,10 @@ class LocalEngine:
         worker.pool.started(worker)
         self._serve(worker.pool)
 
-    def worker_values(self, worker: Worker, run: int, start: int, count: int, json: bytes) -> None:
+    def worker_values(self, worker: Worker, run: int, values: Values) -> None:
         current = worker.run
         if current is not None and current.number == run and not current.over:
-            current.record_values(start, count, json)
+            current.record_values(values)
 
     def worker_outcome(self, worker: Worker, run: int, outcome: Outcome) -> None:
         current = worker.run

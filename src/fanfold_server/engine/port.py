@@ -28,6 +28,7 @@ class Work:
         timeout_s: seconds after which calls without an outcome are stopped; > 0.
         call_timeout_s: seconds after which one call is stopped and fails as TIMED_OUT, > 0; loading
             the script counts as part of a worker's first call. None: no limit.
+        keep_meters: whether time and memory of calls that return are wanted.
     """
 
     script: Script
@@ -45,6 +46,7 @@ class Work:
     stop_on_failure: bool
     timeout_s: float
     call_timeout_s: float | None = None
+    keep_meters: bool = False
 
 
 class Recorder(Protocol):

@@ -88,6 +88,7 @@ class LocalRun:
             | (p.KEEP_POINT_ZERO if work.keep_point_zero else 0)
             | p.ROUND_FRAMES
             | (p.KEEP_LOGS if work.keep_logs else 0)
+            | (p.KEEP_METERS if work.keep_meters else 0)
             | (p.REFUSE_OUTPUT if limits.refuse_output else 0)
         )
         script = work.script
@@ -105,9 +106,9 @@ class LocalRun:
     def wants_worker(self) -> bool:
         return not self.over and self.leases.left > 0 and len(self.workers) < self.leases.degree
 
-    def record_values(self, start: int, count: int, json: bytes) -> None:
+    def record_values(self, values: Values) -> None:
         self.lost_in_a_row = 0
-        self._recorder.values(Values(start=start, count=count, json=json))
+        self._recorder.values(values)
 
     def record(self, outcome: Outcome) -> None:
         self._recorder.outcome(outcome)

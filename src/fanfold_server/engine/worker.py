@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import struct
 import time
 from collections import OrderedDict
 from enum import Enum
@@ -15,7 +16,15 @@ import msgspec
 
 from fanfold_runtime import protocol as p
 from fanfold_server.engine.leases import Lease
-from fanfold_server.model.outcome import Failed, Failure, FailureKind, Image, Outcome, Returned
+from fanfold_server.model.outcome import (
+    Failed,
+    Failure,
+    FailureKind,
+    Image,
+    Outcome,
+    Returned,
+    Values,
+)
 
 if TYPE_CHECKING:
     from fanfold_server.model.script import Script
@@ -45,9 +54,7 @@ class Owner(Protocol):
     """Who is told what a worker says."""
 
     def worker_ready(self, worker: Worker) -> None: ...
-    def worker_values(
-        self, worker: Worker, run: int, start: int, count: int, json: bytes
-    ) -> None: ...
+    def worker_values(self, worker: Worker, run: int, values: Values) -> None: ...
     def worker_outcome(self, worker: Worker, run: int, outcome: Outcome) -> None: ...
     def worker_returned(
         self, worker: Worker, run: int, start: int, count: int, us: int
@@ -83,7 +90,7 @@ class Worker(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_buffer", "_known", "_need", "_owner", "_transport",
+        "_buffer", "_known", "_meters", "_need", "_owner", "_transport",
         "born", "drain_until", "exit_status", "heard_at", "held", "idle_since", "log", "number",
         "overdue", "pid", "pool", "run", "runs", "silent", "state",
     )  # fmt: skip
@@ -108,6 +115,7 @@ class Worker(asyncio.Protocol):
         self._known: OrderedDict[bytes, None] = OrderedDict()
         self._buffer = bytearray()
         self._need = 0
+        self._meters = b""
 
     # ------------------------------------------------------------------ to the worker
 
@@ -188,7 +196,7 @@ class Worker(asyncio.Protocol):
             if len(self._buffer) < self._need:
                 return
             self._split()
-        except (Forged, msgspec.DecodeError, UnicodeDecodeError, RecursionError, p.struct.error):
+        except (Forged, msgspec.DecodeError, UnicodeDecodeError, RecursionError, struct.error):
             self.hang_up()
 
     def _split(self) -> None:
@@ -213,13 +221,19 @@ class Worker(asyncio.Protocol):
             if count:
                 check_values(text, count)
                 self._advance(start, count)
-                self._owner.worker_values(self, run, start, count, text[1:-1])
+                meters, self._meters = self._meters, b""
+                if meters and len(meters) != count * p.METER_BYTES:
+                    raise Forged
+                values = Values(start=start, count=count, json=text[1:-1], meters=meters)
+                self._owner.worker_values(self, run, values)
             if final:
                 self._owner.worker_returned(self, run, start, count, us)
         elif kind == p.OUTCOME:
             run, outcome = _outcome(body)
             self._advance(outcome.index, 1)
             self._owner.worker_outcome(self, run, outcome)
+        elif kind == p.METERS:
+            self._meters = bytes(body[p.METERS_HEADER.size :])
         elif kind == p.DONE:
             run, start, count, us = p.DONE_HEADER.unpack(body)
             self._owner.worker_returned(self, run, start, count, us)
@@ -263,7 +277,7 @@ def _outcome(body: memoryview) -> tuple[int, Outcome]:
     try:
         value_end = at + int(header["value"])
         log_end = value_end + int(header["log"])
-        elapsed_us = int(header["elapsed_us"])
+        elapsed_us, peak_kib = int(header["elapsed_us"]), int(header.get("peak_kib", 0))
         log = str(body[value_end:log_end], "utf-8", "replace")
         failure = header.get("failure")
         if failure is not None:
@@ -274,7 +288,9 @@ def _outcome(body: memoryview) -> tuple[int, Outcome]:
                 message=str(message),
                 traceback=str(traceback),
             )
-            return run, Failed(index=index, failure=why, log=log, elapsed_us=elapsed_us)
+            return run, Failed(
+                index=index, failure=why, log=log, elapsed_us=elapsed_us, peak_kib=peak_kib
+            )
         text = bytes(body[at:value_end])
         str(text, "utf-8")
         _value(text)
@@ -288,7 +304,12 @@ def _outcome(body: memoryview) -> tuple[int, Outcome]:
             )
             at += size
         return run, Returned(
-            index=index, json=text, images=tuple(images), log=log, elapsed_us=elapsed_us
+            index=index,
+            json=text,
+            images=tuple(images),
+            log=log,
+            elapsed_us=elapsed_us,
+            peak_kib=peak_kib,
         )
     except (KeyError, TypeError, ValueError) as exc:
         raise Forged from exc

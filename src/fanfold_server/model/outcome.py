@@ -84,22 +84,30 @@ class Values:
     Attributes:
         start: the first call's index.
         json: the values as JSON texts separated by commas, in index order.
+        meters: what each call took, if that was asked for: little-endian u32 elapsed_us[count],
+            then u32 peak_kib[count].
     """
 
     start: int
     count: int
     json: bytes
+    meters: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Returned:
-    """A call that returned. `json` is its value as JSON text; `elapsed_us` its microseconds."""
+    """A call that returned. `json` is its value as JSON text.
+
+    `elapsed_us` are its microseconds; `peak_kib` the most memory that its process has had by its
+    end, 0 if that was not asked for.
+    """
 
     index: int
     json: bytes
     images: tuple[Image, ...] = ()
     log: str = ""
     elapsed_us: int = 0
+    peak_kib: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +118,7 @@ class Failed:
     failure: Failure
     log: str = ""
     elapsed_us: int = 0
+    peak_kib: int = 0
 
 
 Outcome = Returned | Failed

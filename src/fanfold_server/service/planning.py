@@ -157,4 +157,5 @@ def work_of(spec: JobSpec, batch: Batch, environment: Environment, *, timeout_s:
         stop_on_failure=spec.on_error is OnError.FAIL,
         timeout_s=timeout_s,
         call_timeout_s=spec.call_timeout_s,
+        keep_meters=True,
     )

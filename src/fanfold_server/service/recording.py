@@ -30,6 +30,7 @@ _texts = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _index = attrgetter("index")
 _first = itemgetter(0)
 
+_U32 = struct.Struct("<I")
 _MAX_U32 = 0xFFFFFFFF
 _LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")
 
@@ -45,7 +46,16 @@ class Recorded:
 class BatchRecorder:
     """Takes what comes of a batch's calls; the `Recorder` of the engine's port."""
 
-    __slots__ = ("_batch", "_failed", "_images", "_indexed", "_lines", "_logs", "_times")
+    __slots__ = (
+        "_batch",
+        "_elapsed",
+        "_failed",
+        "_images",
+        "_indexed",
+        "_lines",
+        "_logs",
+        "_peaks",
+    )
 
     def __init__(self, batch: Batch, *, indexed: bool) -> None:
         self._batch = batch
@@ -54,20 +64,24 @@ class BatchRecorder:
         self._failed: list[Failed] = []
         self._logs: list[tuple[int, str]] = []
         self._images: list[Returned] = []
-        self._times: dict[int, int] = {}
+        self._elapsed = bytearray(_U32.size * batch.count)
+        self._peaks = bytearray(_U32.size * batch.count)
 
     def values(self, values: Values) -> None:
         text = _one_line(values.json)
         if values.count > 1:
             text = b"\n".join(_texts(b"[%b]" % text))
         self._lines.append((values.start, values.count, text + b"\n"))
-        self._measure(values)
-
-    def _measure(self, values: Values) -> None:
-        """Take note of how long each call of a stretch took."""
+        if values.meters:
+            at = (values.start - self._batch.start) * _U32.size
+            half = values.count * _U32.size
+            self._elapsed[at : at + half] = values.meters[:half]
+            self._peaks[at : at + half] = values.meters[half:]
 
     def outcome(self, outcome: Returned | Failed) -> None:
-        self._times[outcome.index] = min(outcome.elapsed_us, _MAX_U32)
+        at = (outcome.index - self._batch.start) * _U32.size
+        _U32.pack_into(self._elapsed, at, min(outcome.elapsed_us, _MAX_U32))
+        _U32.pack_into(self._peaks, at, min(outcome.peak_kib, _MAX_U32))
         if isinstance(outcome, Failed):
             self._failed.append(outcome)
             return
@@ -100,7 +114,7 @@ class BatchRecorder:
         lines, returned, end = self._joined()
         content = Content(
             values=lines,
-            meters=self._meters(),
+            meters=bytes(self._elapsed + self._peaks),
             logs=_ndjson({"index": i, "log": _clean(log)} for i, log in sorted(self._logs)),
             images=_ndjson(
                 {"index": r.index, "id": n, "title": _clean(image.title), "size": len(image.png)}
@@ -158,13 +172,6 @@ class BatchRecorder:
         failed = sum(f.index < end for f in self._failed)
         return b"".join(kept), end - self._batch.start - failed, end
 
-    def _meters(self) -> bytes:
-        if not any(self._times.values()):
-            return b""
-        count, start = self._batch.count, self._batch.start
-        elapsed = [self._times.get(start + i, 0) for i in range(count)]
-        return struct.pack(f"<{count}I", *elapsed) + bytes(4 * count)
-
 
 def without_environment(batch: Batch, why: str, *, indexed: bool) -> BatchResult:
     """Return the result that ends a job whose environment is not there."""
@@ -187,6 +194,7 @@ def _call_failure(failed: Failed) -> CallFailure:
         log=failed.log,
         attempts=attempts,
         elapsed_us=min(failed.elapsed_us, _MAX_U32),
+        peak_kib=min(failed.peak_kib, _MAX_U32),
     )
 
 
