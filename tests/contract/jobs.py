@@ -63,13 +63,16 @@ async def submit(
     after_s: float = 0,
     key: str | None = None,
     quota: Quota | None = None,
+    plan: list[tuple[int, int]] | None = None,
     **changes: Any,
 ) -> Job:
     spec = dataclasses.replace(SPEC, **changes)
     stored, _ = await jobs.submit(
         str(uuid4()),
         spec,
-        plan_of(spec.times, size),
+        plan_of(spec.times, size)
+        if plan is None
+        else [Planned(start=start, count=count) for start, count in plan],
         now=at(after_s),
         quota=quota or Quota(),
         idempotency_key=key,
