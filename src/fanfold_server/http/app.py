@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 from fastapi import FastAPI
 
-from fanfold_server.http import auth, jobs_oml, oml, pages, scripts
+from fanfold_server.http import auth, jobs, jobs_oml, oml, pages, scripts
 from fanfold_server.http.access_log import Served
 from fanfold_server.http.front import ASGIApp, Front
 from fanfold_server.http.handlers import add_handlers
@@ -25,7 +25,7 @@ from fanfold_server.service.jobs import Jobs
 from fanfold_server.service.library import Library
 
 _ROUTERS = (auth.router, scripts.router, oml.router, pages.router)
-_JOB_ROUTERS = (jobs_oml.router,)
+_JOB_ROUTERS = (jobs.router, jobs_oml.router)
 
 
 def build_app(

@@ -18,7 +18,7 @@ from fanfold_server.http.surface import bearer_token
 from fanfold_server.model.apply import Apply, Index, Once
 from fanfold_server.model.errors import InvalidField, JobsUnavailable, Unauthenticated
 from fanfold_server.model.outcome import Failed
-from fanfold_server.service.applying import Applying, CallerLeft, Caps
+from fanfold_server.service.applying import Answering, CallerLeft, Caps
 from fanfold_server.service.folding import failure_members
 from fanfold_server.service.jobs import Submission
 
@@ -59,7 +59,7 @@ class RunRoute:
         access: Access,
         library: Library,
         environments: Environments,
-        applying: Applying,
+        applying: Answering,
         caps: Caps,
         strict: bool,
         jobs: Jobs | None = None,
@@ -115,6 +115,7 @@ class RunRoute:
             timeout_s=request.timeout_s,
             comments=request.comments,
             idempotency_key=idempotency_key(scope["headers"]),
+            call_timeout_s=request.call_timeout_s,
             max_failures=request.max_failures,
             canary=request.canary,
         )

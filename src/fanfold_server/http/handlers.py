@@ -150,13 +150,17 @@ def complaint(error: dict[str, Any], members: Sequence[str]) -> str:
 
 
 def _members(request: Request) -> list[str]:
-    """List the members that the body of this route's requests may have."""
+    """List the members that the body of this route's requests, or else their query, may have."""
     route = request.scope.get("route")
-    body = route.body_field if isinstance(route, APIRoute) else None
-    model = body.field_info.annotation if body is not None else None
-    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+    if not isinstance(route, APIRoute):
         return []
-    return [field.alias or name for name, field in model.model_fields.items()]
+    given = [route.body_field] if route.body_field is not None else route.dependant.query_params
+    names: list[str] = []
+    for parameter in given:
+        model = parameter.field_info.annotation
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            names += [field.alias or name for name, field in model.model_fields.items()]
+    return names
 
 
 def _shown(value: object) -> str:

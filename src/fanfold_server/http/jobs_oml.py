@@ -221,7 +221,7 @@ def _wanted(filters: OmlFilter) -> JobFilter:
         if states is None and word in frozenset(JobState):
             states = frozenset((JobState(word),))
         if states is None:
-            words = ", ".join([FINISHED, CANCELLED, "running", *JobState])
+            words = ", ".join(dict.fromkeys([FINISHED, CANCELLED, "running", *JobState]))
             raise InvalidField(
                 f'The query parameter "status" is "{filters.status}"; it should be one of {words}.',
                 field="status",

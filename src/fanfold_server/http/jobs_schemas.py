@@ -1,10 +1,11 @@
 """The shapes of what is said about jobs: our own API's, and the compatible wire's."""
 
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+from typing_extensions import override
 
 from fanfold_server.http.run_schemas import INT32_MAX
 from fanfold_server.http.schemas import iso_ms
@@ -127,7 +128,6 @@ class JobOut(_Answer):
     script: JobScript
     environment: str
     seed: int
-    parameters: Annotated[str, Field(description="The keyword arguments, as JSON text.")]
     graphics: bool
     service: str
     degree: Annotated[int, Field(description="Workers that it may have at once.")]
@@ -158,46 +158,19 @@ class JobOut(_Answer):
     @classmethod
     def of(cls, job: Job, now: datetime) -> Self:
         """Describe a job at a moment."""
-        spec = job.spec
-        progress = progress_of(job, now)
-        return cls(
-            id=job.id,
-            state=job.state,
-            owner=spec.owner,
-            verb=spec.verb,
-            script=JobScript(
-                name=spec.script_name,
-                owner=spec.script_owner,
-                version=spec.script_version,
-                digest=spec.digest,
-            ),
-            environment=spec.environment,
-            seed=spec.seed,
-            parameters=spec.parameters.decode(),
-            graphics=spec.graphics,
-            service=spec.service,
-            degree=spec.degree,
-            on_error=spec.on_error,
-            max_failures=spec.max_failures,
-            canary=spec.canary,
-            timeout=spec.timeout_s,
-            call_timeout=spec.call_timeout_s,
-            comments=spec.comments,
-            times=spec.times,
-            returned=job.returned,
-            failed=job.failed,
-            waiting=job.waiting,
-            ahead=job.ahead,
-            created=iso_ms(job.created),
-            started=iso_ms(job.started) if job.started else None,
-            finished=iso_ms(job.finished) if job.finished else None,
-            elapsed_s=progress.elapsed_s,
-            rate_per_s=progress.rate_per_s,
-            eta=None
-            if progress.eta_s is None
-            else Eta(seconds=progress.eta_s[1], low=progress.eta_s[0], high=progress.eta_s[2]),
-            error=job.error,
-        )
+        return cls(**_described(job, now))
+
+
+class JobDetail(JobOut):
+    """A job as it stands, with its arguments."""
+
+    parameters: Annotated[str, Field(description="The keyword arguments, as JSON text.")]
+
+    @classmethod
+    @override
+    def of(cls, job: Job, now: datetime) -> Self:
+        """Describe a job at a moment."""
+        return cls(**_described(job, now), parameters=job.spec.parameters.decode())
 
 
 class JobList(_Answer):
@@ -292,3 +265,44 @@ class ImageList(_Answer):
     next: Annotated[
         int | None, Field(description="What `from` is to be for the next page; null at the end.")
     ]
+
+
+def _described(job: Job, now: datetime) -> dict[str, Any]:
+    spec = job.spec
+    progress = progress_of(job, now)
+    eta = progress.eta_s
+    return {
+        "id": job.id,
+        "state": job.state,
+        "owner": spec.owner,
+        "verb": spec.verb,
+        "script": JobScript(
+            name=spec.script_name,
+            owner=spec.script_owner,
+            version=spec.script_version,
+            digest=spec.digest,
+        ),
+        "environment": spec.environment,
+        "seed": spec.seed,
+        "graphics": spec.graphics,
+        "service": spec.service,
+        "degree": spec.degree,
+        "on_error": spec.on_error,
+        "max_failures": spec.max_failures,
+        "canary": spec.canary,
+        "timeout": spec.timeout_s,
+        "call_timeout": spec.call_timeout_s,
+        "comments": spec.comments,
+        "times": spec.times,
+        "returned": job.returned,
+        "failed": job.failed,
+        "waiting": job.waiting,
+        "ahead": job.ahead,
+        "created": iso_ms(job.created),
+        "started": iso_ms(job.started) if job.started else None,
+        "finished": iso_ms(job.finished) if job.finished else None,
+        "elapsed_s": progress.elapsed_s,
+        "rate_per_s": progress.rate_per_s,
+        "eta": None if eta is None else Eta(seconds=eta[1], low=eta[0], high=eta[2]),
+        "error": job.error,
+    }

@@ -21,6 +21,7 @@ Every error is `{"errorMessage": text, "errorCode": number}`; more members may s
 _TAGS: Final = (
     {"name": "tokens", "description": "Obtain, refresh and revoke tokens."},
     {"name": "runs", "description": "Run a stored function once, or once for each index."},
+    {"name": "jobs", "description": "Follow runs that the server has taken over."},
     {"name": "scripts", "description": "Store, read and share functions: fanfold's own API."},
     {"name": "compatible", "description": "What else the compatible API has."},
     {"name": "server", "description": "What needs no token."},

@@ -96,6 +96,15 @@ class DoEval(BaseModel):
             pattern="^[^\\x00]*$",
         ),
     ] = None
+    callTimeout: Annotated[  # noqa: N815
+        float | None,
+        Field(
+            description="fanfold's own, for jobs: seconds that one call may take; one that takes "
+            "longer is stopped and has failed, the others are not touched.",
+            gt=0,
+            le=MAX_TIMEOUT_S,
+        ),
+    ] = None
 
 
 class IndexApply(DoEval):
@@ -147,7 +156,7 @@ class RunRequest:
         parameters: JSON text of an object.
         warnings: what was put right, in words.
         timeout_s: how long a job may take, within the range that is allowed.
-        comments, max_failures, canary: of a job; see `service.jobs.Submission`.
+        comments, call_timeout_s, max_failures, canary: of a job; see `service.jobs.Submission`.
     """
 
     times: int | None
@@ -164,6 +173,7 @@ class RunRequest:
     warnings: tuple[str, ...]
     timeout_s: int = MIN_TIMEOUT_S
     comments: str | None = None
+    call_timeout_s: float | None = None
     max_failures: int | None = None
     canary: bool = False
 
@@ -204,6 +214,7 @@ def read_run(verb: str, version: str, body: bytes, *, strict: bool) -> RunReques
         warnings=warnings,
         timeout_s=timeout_s,
         comments=said.comments,
+        call_timeout_s=said.callTimeout,
         max_failures=_max_failures(said),
         canary=isinstance(said, IndexApply) and bool(said.canary),
     )

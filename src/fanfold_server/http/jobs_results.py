@@ -1,0 +1,118 @@
+"""The values of a job as NDJSON and as CSV, made while they are sent."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any, Final
+
+import orjson
+
+from fanfold_server.model.actor import Actor
+from fanfold_server.service.jobs import Jobs, Stretch
+
+NDJSON: Final = "application/x-ndjson"
+CSV: Final = "text/csv"
+
+VALUE_COLUMN: Final = "value"
+INDEX_COLUMN: Final = "index"
+_NULL: Final = b"null"
+
+
+async def ndjson(
+    jobs: Jobs, actor: Actor, job_id: str, *, start: int, follow: bool
+) -> AsyncIterator[bytes]:
+    """Yield `{"index":1,"value":…}` for each call that returned, with `error` for one that failed.
+
+    Each line is whole in itself and names its index, so that a reader who was cut off goes on from
+    the last line that he has.
+    """
+    async for stretch in jobs.values(actor, job_id, start=start, follow=follow):
+        errors = await _errors(jobs, actor, job_id, stretch)
+        yield b"".join(_lines(stretch, errors))
+
+
+def _lines(stretch: Stretch, errors: Mapping[int, object]) -> Iterator[bytes]:
+    for index, text in enumerate(stretch.ndjson.splitlines(), stretch.start):
+        if text == _NULL and index in errors:
+            yield b'{"index":%d,"error":%b}\n' % (index, orjson.dumps(errors[index]))
+        else:
+            yield b'{"index":%d,"value":%b}\n' % (index, text)
+
+
+async def _errors(
+    jobs: Jobs, actor: Actor, job_id: str, stretch: Stretch
+) -> dict[int, dict[str, object] | None]:
+    """Look up which of a stretch's nulls are failures; without a null nothing is asked."""
+    if not (stretch.ndjson.startswith(b"null\n") or b"\nnull\n" in stretch.ndjson):
+        return {}
+    found: dict[int, dict[str, object] | None] = {}
+    start, end = stretch.start, stretch.start + stretch.count
+    while start < end:
+        limit = min(end - start, 1000)
+        page = await jobs.outcomes(actor, job_id, state="failed", start=start, limit=limit)
+        found |= {entry.index: entry.error for entry in page if entry.index < end}
+        if len(page) < limit or page[-1].index >= end:
+            break
+        start = page[-1].index + 1
+    return found
+
+
+# --------------------------------------------------------------------------------------------- CSV
+
+
+async def csv_table(jobs: Jobs, actor: Actor, job_id: str, *, start: int) -> AsyncIterator[bytes]:
+    """Yield the values as a table, with the call's index in the first column.
+
+    An object is a row and a list of objects several; anything else stands in the column `value`.
+    The columns are those of all rows, in the order of their first appearance: the values are read
+    twice, once for the columns. A failed call is a row with nothing but its index. A cell holds
+    text as it is, nothing for null, and JSON for everything else.
+    """
+    columns: dict[str, None] = {}
+    async for stretch in jobs.values(actor, job_id, start=start):
+        for _, row in _rows(stretch):
+            columns.update(dict.fromkeys(row))
+    index_column = INDEX_COLUMN
+    while index_column in columns:
+        index_column += "_"
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow([index_column, *columns])
+    async for stretch in jobs.values(actor, job_id, start=start):
+        for index, row in _rows(stretch):
+            writer.writerow([index, *(_cell(row.get(column)) for column in columns)])
+            if buffer.tell() > 1 << 16:
+                yield _taken(buffer)
+        yield _taken(buffer)
+    yield _taken(buffer)
+
+
+def _rows(stretch: Stretch) -> Iterator[tuple[int, dict[str, Any]]]:
+    for index, text in enumerate(stretch.ndjson.splitlines(), stretch.start):
+        value = orjson.loads(text)
+        match value:
+            case dict():
+                yield index, value
+            case [dict(), *rest] if all(isinstance(row, dict) for row in rest):
+                for row in value:
+                    yield index, row
+            case None:
+                yield index, {}
+            case _:
+                yield index, {VALUE_COLUMN: value}
+
+
+def _cell(value: object) -> object:
+    if value is None or isinstance(value, str):
+        return value
+    return orjson.dumps(value).decode()
+
+
+def _taken(buffer: io.StringIO) -> bytes:
+    """Take out what has been written."""
+    text = buffer.getvalue()
+    buffer.seek(0)
+    buffer.truncate()
+    return text.encode()
