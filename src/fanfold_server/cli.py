@@ -117,6 +117,35 @@ async def _serve(settings: Settings) -> None:
             await _answer(server.app, tls, listener, stop, lambda: _say_ready(settings, listener))
 
 
+@click.command(cls=_ServeCommand)
+def agent(**given: object) -> None:
+    """Run parts of jobs of the servers on the same database, until told to stop.
+
+    Takes the options of "serve"; those about listening mean nothing to it.
+    """
+    from uvloop import new_event_loop
+
+    from fanfold_server.compose import set_up_logging
+
+    with _clear_errors():
+        settings = _settings(**given)
+        set_up_logging(settings)
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(_run_agent(settings))
+
+
+async def _run_agent(settings: Settings) -> None:
+    from fanfold_server.compose import open_agent
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with open_agent(settings):
+        print("fanfold agent is ready", flush=True)
+        await stop.wait()
+
+
 async def _answer(
     app: ASGIApp,
     tls: ssl.SSLContext | None,
@@ -382,4 +411,4 @@ def _clear_errors() -> Iterator[None]:
         raise click.ClickException(str(exc)) from exc
 
 
-commands: list[click.Command] = [serve, user, env, migrate, demo]
+commands: list[click.Command] = [serve, agent, user, env, migrate, demo]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -32,15 +34,25 @@ from fanfold_server.http.surface import Environments
 from fanfold_server.model.apply import ServiceLevel
 from fanfold_server.service.access import Access
 from fanfold_server.service.applying import Applying, Caps
+from fanfold_server.service.dispatching import Dispatcher
+from fanfold_server.service.housekeeping import Housekeeping
+from fanfold_server.service.jobs import Jobs
 from fanfold_server.service.library import Library
 from fanfold_server.service.passwords import Passwords
+from fanfold_server.service.relaying import Relaying
 from fanfold_server.settings import Settings, SettingsError
+from fanfold_server.store.blobs import FolderBlobs
 from fanfold_server.store.migrating import migrate
+from fanfold_server.store.port import Quota
 from fanfold_server.store.sql import Store, StoreUnusable, open_store, sqlite_url
 
-__all__ = ["Server", "StoreUnusable", "migrate_store", "open_access", "open_server"]
+__all__ = ["Server", "StoreUnusable", "migrate_store", "open_access", "open_agent", "open_server"]
 
 MIB = 1024 * 1024
+
+RETENTION_DAYS = 183
+
+AGENTS_AT_MOST = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +61,14 @@ class Running:
 
     Attributes:
         environments: lists the environments.
+        jobs: what runs while nobody waits.
         runs: answers the run routes.
         run_paths: the OpenAPI path items of what `runs` answers.
         health: the members that `GET /health` adds to those of every server, "ready" among them.
     """
 
     environments: Environments
+    jobs: Jobs
     runs: ASGIApp
     run_paths: Mapping[str, Any]
     health: Callable[[], Mapping[str, object]]
@@ -85,7 +99,7 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
         library = Library(
             store.scripts, store.accounts, max_source_bytes=settings.script_max_kib * 1024
         )
-        running = await stack.enter_async_context(_open_running(settings, access, library))
+        running = await stack.enter_async_context(_open_running(settings, store, access, library))
         log = None
         if settings.access_log and settings.log_level in {"debug", "info"}:
             log = AccessLog(_write_log, as_json=settings.log_format == "json")
@@ -95,6 +109,7 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
                 access=access,
                 library=library,
                 environments=running.environments,
+                jobs=running.jobs,
                 runs=running.runs,
                 run_paths=running.run_paths,
                 health=_health(running),
@@ -107,6 +122,25 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
             library=library,
             running=running,
         )
+
+
+@asynccontextmanager
+async def open_agent(settings: Settings) -> AsyncIterator[None]:
+    """Open what claims and runs parts of jobs, and nothing that listens.
+
+    Raises:
+        SettingsError: the data directory cannot be used.
+        StoreUnusable: the database cannot be used.
+    """
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(_open_store(settings))
+        environments = _environments(settings)
+        engine = await stack.enter_async_context(_open_engine(settings, environments))
+        blobs = _blobs(settings)
+        await stack.enter_async_context(
+            _open_dispatcher(settings, store, blobs, engine, environments)
+        )
+        yield
 
 
 @asynccontextmanager
@@ -128,9 +162,66 @@ def migrate_store(settings: Settings) -> None:
 
 @asynccontextmanager
 async def _open_running(
-    settings: Settings, access: Access, library: Library
+    settings: Settings, store: Store, access: Access, library: Library
 ) -> AsyncIterator[Running]:
-    """Open engine, environments and applying, in this order; close them in the reverse order."""
+    """Open jobs, engine, environments and applying; close them in the reverse order."""
+    environments = _environments(settings)
+    blobs = _blobs(settings)
+    jobs = Jobs(
+        store=store.jobs,
+        ledger=store.ledger,
+        blobs=blobs,
+        signals=store.signals,
+        library=library,
+        quota=Quota(),
+    )
+    max_answer_bytes = settings.max_answer_mib * MIB
+    async with AsyncExitStack() as stack:
+        applying: Applying | Relaying
+        health: Callable[[], Mapping[str, object]]
+        if settings.agent:
+            engine = await stack.enter_async_context(_open_engine(settings, environments))
+            await stack.enter_async_context(
+                _open_dispatcher(settings, store, blobs, engine, environments)
+            )
+            applying = Applying(
+                engine=engine,
+                timeout_s=settings.sync_timeout_s,
+                max_answer_bytes=max_answer_bytes,
+            )
+            health = engine.describe
+        else:
+            applying = Relaying(
+                store=store.jobs,
+                ledger=store.ledger,
+                blobs=blobs,
+                signals=store.signals,
+                timeout_s=settings.sync_timeout_s,
+                max_answer_bytes=max_answer_bytes,
+            )
+            health = _without_engine
+        keeper = Housekeeping(store=store.jobs, blobs=blobs, retention_days=RETENTION_DAYS)
+        keeper.open()
+        stack.push_async_callback(keeper.close)
+        yield Running(
+            environments=environments,
+            jobs=jobs,
+            runs=RunRoute(
+                access=access,
+                library=library,
+                environments=environments,
+                applying=applying,
+                caps=_caps(settings),
+                strict=settings.strict,
+                jobs=jobs,
+                public_url=settings.public_url,
+            ),
+            run_paths=openapi_paths(),
+            health=health,
+        )
+
+
+def _environments(settings: Settings) -> Folders:
     environments = Folders(
         folders=(settings.data / "environments", *settings.environment_dirs),
         default=settings.default_environment,
@@ -142,8 +233,15 @@ async def _open_running(
             hint='runs take place beside the server\'s packages: set "default_environment", or '
             'register an environment named "default"',
         )
-    engine = await _open_engine(settings, environments)
-    caps = Caps(
+    return environments
+
+
+def _blobs(settings: Settings) -> FolderBlobs:
+    return FolderBlobs(settings.data / "blobs")
+
+
+def _caps(settings: Settings) -> Caps:
+    return Caps(
         by_level={
             ServiceLevel.LOW: settings.cap_low,
             ServiceLevel.MEDIUM: settings.cap_medium,
@@ -152,30 +250,41 @@ async def _open_running(
             ServiceLevel.TPURGENT: settings.cap_tpurgent,
         }
     )
-    applying = Applying(
+
+
+@asynccontextmanager
+async def _open_dispatcher(
+    settings: Settings,
+    store: Store,
+    blobs: FolderBlobs,
+    engine: LocalEngine,
+    environments: Folders,
+) -> AsyncIterator[Dispatcher]:
+    """Claim parts of jobs, until the time has come to give them back."""
+    dispatcher = Dispatcher(
+        agent=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
+        store=store.jobs,
+        blobs=blobs,
+        signals=store.signals,
         engine=engine,
-        timeout_s=settings.sync_timeout_s,
-        max_answer_bytes=settings.max_answer_mib * MIB,
+        environments=environments,
+        slots=settings.workers,
+        per_owner=settings.workers * AGENTS_AT_MOST,
+        lease_s=settings.lease_s,
     )
+    dispatcher.open()
     try:
-        yield Running(
-            environments=environments,
-            runs=RunRoute(
-                access=access,
-                library=library,
-                environments=environments,
-                applying=applying,
-                caps=caps,
-                strict=settings.strict,
-            ),
-            run_paths=openapi_paths(),
-            health=engine.describe,
-        )
+        yield dispatcher
     finally:
-        await engine.close()
+        await dispatcher.close(settings.drain_s)
 
 
-async def _open_engine(settings: Settings, environments: Folders) -> LocalEngine:
+def _without_engine() -> Mapping[str, object]:
+    return {"ready": True, "agent": False}
+
+
+@asynccontextmanager
+async def _open_engine(settings: Settings, environments: Folders) -> AsyncIterator[LocalEngine]:
     """Start the engine of this machine."""
     engine = LocalEngine(
         options=EngineOptions(
@@ -203,7 +312,10 @@ async def _open_engine(settings: Settings, environments: Folders) -> LocalEngine
         spare=environments.find(None),
     )
     engine.open()
-    return engine
+    try:
+        yield engine
+    finally:
+        await engine.close()
 
 
 @asynccontextmanager

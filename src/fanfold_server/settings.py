@@ -114,6 +114,25 @@ class Settings(BaseSettings):
         "auto: warm for the caller's own scripts, fresh for those of others.",
     )
 
+    # --------------------------------------------------------------------------------- jobs
+    agent: bool = Field(
+        True,
+        description="Run functions in this process's own workers; without it, agents on the same "
+        "database do, and a call that is waited for is a job and a wait.",
+    )
+    lease_s: int = Field(
+        15,
+        ge=1,
+        le=3600,
+        description="How long a part of a job stays with an agent that says nothing, in s.",
+    )
+    drain_s: int = Field(
+        10,
+        ge=0,
+        description="How long an agent that is told to stop lets parts of jobs go on, in s; what "
+        "has not ended then is given back.",
+    )
+
     # -------------------------------------------------------------------------------- limits
     sync_timeout_s: int = Field(
         120, ge=1, le=43200, description="How long a run may take while its caller waits, in s."

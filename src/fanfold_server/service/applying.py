@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from fanfold_server.engine.port import Engine, Running
 from fanfold_server.model.apply import Apply, OnError, ServiceLevel
@@ -38,8 +39,26 @@ class Caps:
         return cap if parallel_flag else 1
 
 
+class Answering(Protocol):
+    """Runs scripts for callers who wait: `Applying` here, `Relaying` wherever there is an agent."""
+
+    async def run(
+        self, apply: Apply, leaving: Callable[[], Awaitable[None]]
+    ) -> list[bytes] | Failed:
+        """Run a script and return the answer's body in pieces, or the call that failed it.
+
+        Args:
+            apply: what to run.
+            leaving: waits until the caller goes away.
+
+        Raises:
+            CallerLeft: the caller went away; everything that was begun is stopped.
+        """
+        ...
+
+
 class Applying:
-    """Runs scripts for callers who wait.
+    """Runs scripts for callers who wait, in the engine of this process.
 
     Args:
         timeout_s: how long a run may take, seconds, > 0.
