@@ -158,9 +158,15 @@ def test_known_small_work_is_one_lease() -> None:
     assert leases.take() == Lease(1, 1000)
 
 
-def test_long_calls_are_not_hoarded() -> None:
-    """A worker that holds a second long lease keeps it from one that has nothing to do."""
+def test_calls_are_not_hoarded() -> None:
+    """A second lease waits behind the first: not where calls are long, or may be, or are few."""
     assert Leases(1, 64, 2, call_us=20_000.0).depth == 1
+    assert Leases(1, 64, 2, call_us=None).depth == 1
+    short = Leases(1, 2000, 2, call_us=100.0)
+    assert short.depth == 2
+    while short.left >= 2:
+        short.take()
+    assert short.depth == 1
 
 
 def test_the_call_that_kills_twice_is_convicted_and_no_other() -> None:

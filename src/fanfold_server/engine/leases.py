@@ -67,8 +67,13 @@ class Leases:
 
     @property
     def depth(self) -> int:
-        """How many leases a worker may hold at once."""
-        return 2 if self._call_us is None or self._call_us < DEEP_BELOW_US else 1
+        """How many leases a worker may hold at once.
+
+        A second one waits behind the first, however long that takes: only where calls are known to
+        be short, and only while enough is left for the other workers.
+        """
+        is_short = self._call_us is not None and self._call_us < DEEP_BELOW_US
+        return 2 if is_short and self.left >= self._degree else 1
 
     def learn(self, call_us: float) -> None:
         """Take note of what a call has cost."""
