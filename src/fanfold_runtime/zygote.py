@@ -54,6 +54,10 @@ def _limit(limits: dict[str, int]) -> None:
         resource.setrlimit(number, (value, value))
 
 
+class _ServerGone(Exception):
+    """Nobody is at the other end of the control channel."""
+
+
 class Zygote:
     """The state of the zygote's loop.
 
@@ -97,9 +101,26 @@ class Zygote:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threads = len(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") else 1
-        self._say(
-            op="ready", confined=confined, preload_failures=failures, threads=threads, **self._hello
-        )
+        # From here on the end of the control channel says that the server has gone. Nobody else can
+        # find the orphans of our workers, so no signal may end us first; this one wakes us if
+        # somebody has stopped us.
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
+        try:
+            self._say(
+                op="ready",
+                confined=confined,
+                preload_failures=failures,
+                threads=threads,
+                **self._hello,
+            )
+            self._serve()
+        except _ServerGone:
+            pass
+        finally:
+            self._leave()
+
+    def _serve(self) -> None:
+        """Carry out messages and collect workers until the server has gone."""
         while True:
             readable, _, _ = select.select([self._control, self._wake_r], [], [])
             if self._wake_r in readable:
@@ -107,9 +128,17 @@ class Zygote:
                 self._reap()
             if self._control in readable and not self._listen():
                 break
-        for pid in list(self._workers):
+
+    def _leave(self) -> None:
+        """End every worker, and then what they started: their orphans come to us as they end."""
+        for pid in self._workers:
             _kill_group(pid)
+        for pid in self._workers:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+        self._workers.clear()
         self._sweep()
+        shutil.rmtree(self._home, ignore_errors=True)
 
     def _preload(self) -> dict[str, str]:
         failures: dict[str, str] = {}
@@ -125,11 +154,17 @@ class Zygote:
     # ------------------------------------------------------------------ messages
 
     def _say(self, **message: Any) -> None:
-        self._control.sendall(json.dumps(message).encode() + b"\n")
+        try:
+            self._control.sendall(json.dumps(message).encode() + b"\n")
+        except OSError:
+            raise _ServerGone from None
 
     def _listen(self) -> bool:
         """Read and carry out messages; return False when the server has gone."""
-        data, fds, _, _ = socket.recv_fds(self._control, 65536, 64)
+        try:
+            data, fds, _, _ = socket.recv_fds(self._control, 65536, 64)
+        except OSError:  # it was killed with something of ours unread
+            return False
         if not data:
             return False
         self._fds.extend(fds)

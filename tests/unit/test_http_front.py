@@ -223,6 +223,24 @@ async def test_a_run_sends_its_own_headers_and_gets_only_the_id(front: Front) ->
     assert set(first.headers) == set(second.headers)
 
 
+async def test_a_request_that_is_cut_off_is_told_that_the_server_ends() -> None:
+    """A server that is told to stop cancels what takes too long; silence would be a riddle."""
+    begun = asyncio.Event()
+
+    async def endless(scope: Scope, receive: Receive, send: Send) -> None:
+        _ = scope, receive, send
+        begun.set()
+        await asyncio.Event().wait()
+
+    async with client_of(_front(endless)) as client:
+        request = asyncio.create_task(client.post(RUN))
+        await begun.wait()
+        request.cancel()
+        answer = await request
+    assert (answer.status_code, answer.json()["errorCode"]) == (503, 5004)
+    assert "retry-after" in answer.headers
+
+
 async def test_lifespan_is_answered_and_a_websocket_is_refused() -> None:
     sent: list[str] = []
     events = iter(["lifespan.startup", "lifespan.shutdown"])

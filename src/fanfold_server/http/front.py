@@ -16,6 +16,7 @@ What the apps behind it find in the scope, and leave there:
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 import traceback
@@ -34,6 +35,7 @@ from fanfold_server.model.errors import (
     FanfoldError,
     MethodNotAllowed,
     NoAccounts,
+    ShuttingDown,
     Unexpected,
 )
 
@@ -128,6 +130,11 @@ class Front:
                 if method == "HEAD":
                     scope = {**scope, "method": "GET"}
                 await self._pages(scope, receive, answer)
+        except asyncio.CancelledError:
+            # The server is told to stop and has waited long enough. This is where the task ends
+            # anyway; to let the error out would answer 500, in words that are not ours.
+            answer.complete(path, is_head=method == "HEAD")
+            await self._refuse(ShuttingDown(), answer, request_id, path)
         except Exception as exc:  # noqa: BLE001 the last resort: logged, and answered as ours
             answer.complete(path, is_head=method == "HEAD")
             await self._refuse(exc, answer, request_id, path)
