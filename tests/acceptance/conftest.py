@@ -23,8 +23,6 @@ import pytest
 FANFOLD = Path(sys.executable).with_name("fanfold")
 ENGINE = Path(__file__).parents[2] / ".environments" / "default"
 """The environment that `make setup` makes for runs: numpy, pandas, matplotlib, …"""
-ENGINE = Path(__file__).parents[2] / ".environments" / "default"
-"""Where functions run: what `make setup` made."""
 
 PASSWORD = "correct horse battery"
 READY = b"fanfold is ready at "
@@ -171,10 +169,9 @@ def start_server(tmp_path: Path) -> Iterator[StartServer]:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The shared server, with the default settings and the engine environment of the checkout."""
+    """The shared server, with the default settings."""
     users = {"alice": "developer", "bob": "developer", "admin": "admin"}
-    folder = tmp_path_factory.mktemp("server")
-    with serving(folder, "--default-environment", str(ENGINE), users=users) as running:
+    with serving(tmp_path_factory.mktemp("server"), users=users) as running:
         yield running
 
 

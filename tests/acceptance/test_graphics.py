@@ -90,8 +90,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     environments = folder / "data" / "environments"
     environments.mkdir(parents=True)
     environments.joinpath("seaborn").symlink_to(ENGINE)
-    options = ("--default-environment", str(ENGINE))
-    with serving(folder, *options, users={"painter": "developer"}) as running:
+    with serving(folder, users={"painter": "developer"}) as running:
         yield running
 
 

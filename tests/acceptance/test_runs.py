@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.conftest import ENGINE, Caller, StartServer
+from tests.acceptance.conftest import Caller, StartServer
 
 RUNS = "/oml/api/py-scripts"
 RANDOM_MEANS = (
@@ -272,8 +272,7 @@ def test_what_a_function_prints_never_breaks_the_answer(alice: Caller, how: str)
 
 def test_w22_printing_is_1026_with_the_switch_on(start_server: StartServer) -> None:
     """One more server, for the settings that make fanfold as strict as the original."""
-    options = ("--default-environment", str(ENGINE), "--print-is-error", "--strict")
-    server = start_server(*options, users={"alice": "developer"})
+    server = start_server("--print-is-error", "--strict", users={"alice": "developer"})
     with server.caller("alice") as alice:
         alice.store("prints", PRINTS)
         answer = alice.do_eval("prints", {"parameters": '{"how":"print"}'})

@@ -33,7 +33,7 @@ JSON = st.recursive(
 )
 
 
-def _read(verb: str = "do-eval", version: str = "v2", **members: object) -> RunRequest:
+def _read(verb: str = "do-eval", version: str = "v2", **members: Any) -> RunRequest:
     return read_run(verb, version, json.dumps(members).encode(), strict=False)
 
 
@@ -116,7 +116,7 @@ def test_a_member_overrules_its_control_argument() -> None:
     control = json.dumps(
         {"oml_graphics_flag": True, "oml_parallel_flag": True, "oml_service_level": "HIGH"}
     )
-    said = {"graphicsFlag": False, "parallelFlag": False, "service": "MEDIUM"}
+    said: dict[str, Any] = {"graphicsFlag": False, "parallelFlag": False, "service": "MEDIUM"}
     read = _read("index-apply", times=1, parameters=control, **said)
     assert (read.graphics, read.parallel_flag) == (False, False)
     assert read.service is ServiceLevel.MEDIUM
@@ -187,7 +187,7 @@ def test_whatever_comes_is_read_or_refused_by_name(body: bytes) -> None:
 
 
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(BODIES["index-apply"].model_fields, JSON)))
-def test_whatever_the_members_hold_is_read_or_refused_by_name(members: dict[str, object]) -> None:
+def test_whatever_the_members_hold_is_read_or_refused_by_name(members: dict[str, Any]) -> None:
     refusal = None
     try:
         _read("index-apply", **members)
