@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from typing_extensions import override
 
 from fanfold_server.model.actor import GLOBAL_OWNER, Actor, Role
 from fanfold_server.model.errors import (
@@ -23,7 +24,10 @@ from fanfold_server.model.errors import (
 )
 from fanfold_server.model.script import Grant, Script, ScriptType
 from fanfold_server.service.library import CACHE_LIFETIME_S, CACHE_SIZE, Library
+from fanfold_server.store.port import Found
 from fanfold_server.store.sql import Store, open_store, sqlite_url
+from fanfold_server.store.sql_accounts import Transactions
+from fanfold_server.store.sql_scripts import SqlScripts
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 ONE = "def f(x):\n    return x\n"
@@ -34,6 +38,24 @@ TWO = "def f(x):\n    return 2 * x\n"
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
     async with open_store(sqlite_url(tmp_path / "fanfold.db")) as opened:
         yield opened
+
+
+class SlowScripts(SqlScripts):
+    """The real thing, but what it has read arrives only when the test lets it."""
+
+    def __init__(self, database: Transactions) -> None:
+        super().__init__(database)
+        self.was_read = asyncio.Event()
+        self.may_go_on = asyncio.Event()
+
+    @override
+    async def find(
+        self, name: str, *, reader: str, owner: str | None = None, version: int | None = None
+    ) -> Found | None:
+        found = await super().find(name, reader=reader, owner=owner, version=version)
+        self.was_read.set()
+        await self.may_go_on.wait()
+        return found
 
 
 async def an_account(store: Store, name: str, role: Role = Role.DEVELOPER) -> Actor:
@@ -329,14 +351,19 @@ async def test_a_pinned_version_is_not_taken_for_the_current_one(
 
 
 async def test_what_is_resolved_while_it_is_changed_is_not_remembered(
-    library: Library, alice: Actor
+    store: Store, alice: Actor
 ) -> None:
     """Else a run just after a publication would still run the old version."""
-    await publish(library, alice)
-    for n in range(20):
-        change = publish(library, alice, source=f"def f(): return {n}")
-        (script, _), _ = await asyncio.gather(change, library.resolve(alice, "f"))
-        assert library.known("ALICE", "f", None, 0.0) in (None, script)
+    scripts = SlowScripts(store.scripts._database)
+    library = Library(scripts, store.accounts, now=lambda: NOW, monotonic=lambda: 0.0)
+    old, _ = await publish(library, alice, source=ONE)
+    resolving = asyncio.create_task(library.resolve(alice, "f"))
+    await scripts.was_read.wait()
+    new, _ = await publish(library, alice, source=TWO)
+    scripts.may_go_on.set()
+    assert await resolving == old  # it was current when it was asked for
+    assert library.known("ALICE", "f", None, 0.0) is None
+    assert await library.resolve(alice, "f") == new
 
 
 async def test_what_is_known_stays_bounded(library: Library, alice: Actor) -> None:
