@@ -69,12 +69,14 @@ class Held:
         running: what the engine does for it, while it does.
         dropped: nobody wants its outcomes any more.
         releasing: it is to be given back.
+        finishing: its calls are over; what is left is to write down what came of them.
     """
 
     claimed: Claimed
     running: Running | None = None
     dropped: bool = False
     releasing: bool = False
+    finishing: bool = False
 
     def stop(self) -> None:
         if self.running is not None:
@@ -149,6 +151,12 @@ class Dispatcher:
         await asyncio.gather(*self._loops, *self._tasks, return_exceptions=True)
 
     @property
+    def _room(self) -> int:
+        """How many batches may be claimed: those that only wait for the disk take no worker."""
+        finishing = sum(held.finishing for held in self._held.values())
+        return self._slots - len(self._held) + min(finishing, self._slots)
+
+    @property
     def in_hand(self) -> int:
         """How many batches it has."""
         return len(self._held)
@@ -174,7 +182,7 @@ class Dispatcher:
     async def _claiming(self) -> None:
         while not self._draining:
             self._wake.clear()
-            room = self._slots - len(self._held)
+            room = self._room
             if room > 0:
                 for claimed in await self._insist(partial(self._claim, room)):
                     self._begin(claimed)
@@ -246,7 +254,10 @@ class Dispatcher:
             if done is None:
                 await self._insist(lambda: self._store.release(self._agent, [batch]))
                 return
+            held.finishing = True
             if await self._stored(held, done):
+                # The claim that this wakes goes into the same commit, behind the finish.
+                self._wake.set()
                 await self._finish(done)
         except Exception:  # noqa: BLE001  # its lease runs out, and the batch is claimed again
             self._log.exception("batch failed", job=batch.job, batch=batch.number)
