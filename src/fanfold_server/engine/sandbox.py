@@ -8,6 +8,7 @@ be reached by others, under a user id of its own. `describe` says what is in for
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,8 @@ from fanfold_server.model.environment import Environment
 FIRST_UID = 70_000
 """User ids from here on, one a zygote, are taken when the server is root; none needs an entry."""
 
-UIDS = 4_096
+UIDS = 65_536
+"""How many are used in turn. Each server begins somewhere else: two may share a machine."""
 
 _THREAD_LIMITS = (
     "OMP_NUM_THREADS",
@@ -57,6 +59,7 @@ class Sandbox:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._is_root = os.geteuid() == 0
+        self._first_uid = secrets.randbelow(UIDS)
         self._reachable: dict[Path, bool] = {}
 
     def uid_for(self, environment: Environment, number: int, bundle: Path) -> int | None:
@@ -66,7 +69,7 @@ class Sandbox:
         """
         if not self._is_root:
             return None
-        uid = FIRST_UID + number % UIDS
+        uid = FIRST_UID + (self._first_uid + number) % UIDS
         if environment.prefix not in self._reachable:
             self._reachable[environment.prefix] = _can_start(environment.interpreter, uid, bundle)
         return uid if self._reachable[environment.prefix] else None
