@@ -9,7 +9,7 @@ BIN     := .venv/bin
 UPGRADE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check static test bench soak lock format clean
+.PHONY: help setup demo check static test bench soak reference lock format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -17,7 +17,7 @@ help: ## Show this list
 setup: ## Install everything into .venv and .environments (fast when nothing changed)
 	@$(PYTHON) scripts/setup.py
 
-demo: setup ## Start a server with example functions, ready to be tried
+demo: setup ## See what it does: documented examples, figures, a parallel bootstrap
 	@$(BIN)/fanfold demo
 
 static: setup
@@ -38,6 +38,9 @@ bench: setup ## Measure speed against the yardstick
 soak: setup ## Run the long tests that `make test` leaves out
 	$(BIN)/pytest -m soak --timeout 0
 
+reference: setup ## Write the generated pages of docs/reference anew
+	@$(BIN)/python scripts/reference.py
+
 format: setup ## Put the code in order: format, and mend what ruff can mend
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
@@ -47,7 +50,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --no-config --system-certs --universal -
 	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade)
 
 lock: setup ## Pin the dependencies anew after a change (UPGRADE=1: to the newest)
-	$(COMPILE) pyproject.toml --extra server --group dev --output-file requirements/server.lock
+	$(COMPILE) pyproject.toml --extra server --extra postgres --extra s3 --group dev --output-file requirements/server.lock
 	$(COMPILE) requirements/engine.in --output-file requirements/engine.lock
 	@$(PYTHON) scripts/setup.py
 

@@ -1,0 +1,351 @@
+"""Write the generated pages of docs/reference from the code that they describe.
+
+What `make reference` runs; `--check` writes nothing and fails where a page is not what the code
+says. The pages: every setting, every error code, every command, every route.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import json
+import sys
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast, get_args
+
+import click
+
+from fanfold.cli import main as fanfold
+from fanfold_server.http.app import build_app
+from fanfold_server.http.errors import status_of
+from fanfold_server.http.run_schemas import openapi_paths
+from fanfold_server.model import errors, outcome
+from fanfold_server.model.outcome import FailureKind
+from fanfold_server.settings import Settings
+
+FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
+MARK = "<!-- Written by `make reference`; change the code that it describes. -->"
+
+# Defaults that depend on the machine, in words.
+COMPUTED = {
+    "data": "`~/.local/share/fanfold`, or below `XDG_DATA_HOME`",
+    "workers": "one per processor, at least 8",
+}
+FEW = 3  # settings that a command shows as options of its own
+BOUNDS = {"ge": "≥", "le": "≤", "gt": ">", "lt": "<"}
+OPERATIONS = ("get", "put", "post", "delete")
+
+
+def main() -> int:
+    """Write the pages, or check them; return the exit status."""
+    pages = {
+        "settings.md": _page("Settings", settings()),
+        "errors.md": _page("Errors", error_codes()),
+        "cli.md": _page("Commands", commands()),
+        "routes.md": _page("Routes", routes()),
+    }
+    stale = [
+        name
+        for name, text in pages.items()
+        if not (FOLDER / name).is_file() or (FOLDER / name).read_text(encoding="utf-8") != text
+    ]
+    if "--check" in sys.argv[1:]:
+        for name in stale:
+            print(f"docs/reference/{name} is not what the code says: run `make reference`")
+        return 1 if stale else 0
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name in stale:
+        (FOLDER / name).write_text(pages[name], encoding="utf-8")
+        print(f"wrote docs/reference/{name}")
+    return 0
+
+
+def _page(title: str, lines: Iterator[str]) -> str:
+    return "\n".join([f"# {title}", "", MARK, "", *lines]).rstrip() + "\n"
+
+
+def _table(head: str, rows: Iterator[tuple[str, ...]]) -> Iterator[str]:
+    names = [name.strip() for name in head.split("|")]
+    yield f"| {' | '.join(names)} |"
+    yield f"|{'---|' * len(names)}"
+    for row in rows:
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"
+    yield ""
+
+
+# ---------------------------------------------------------------------------------------- settings
+
+
+def settings() -> Iterator[str]:
+    """Describe every setting."""
+    yield "What an operator can set. The setting `max_body_mib`, for example, is"
+    yield ""
+    yield "1. the option `--max-body-mib 32` of `fanfold serve`, else"
+    yield "2. the variable `FANFOLD_MAX_BODY_MIB=32`, else"
+    yield "3. the line `max_body_mib = 32` in the TOML file that `--config` names, or in"
+    yield "   `fanfold.toml` in the data directory, else"
+    yield "4. the default."
+    yield ""
+    yield "A wrong value or an unknown name in the file stops the start, and is named."
+    yield ""
+    yield from _table("setting | default | allowed | meaning", _setting_rows())
+
+
+def _setting_rows() -> Iterator[tuple[str, ...]]:
+    for name, field in Settings.model_fields.items():
+        default = COMPUTED.get(name)
+        if default is None:
+            value = field.get_default(call_default_factory=True, validated_data={})
+            default = "none" if value in (None, ()) else f"`{_toml(value)}`"
+        yield (
+            f"`{name}`",
+            default,
+            _allowed(field.annotation, field.metadata),
+            field.description or "",
+        )
+
+
+def _toml(value: object) -> str:
+    return json.dumps(list(value) if isinstance(value, tuple) else value)
+
+
+def _allowed(annotation: Any, metadata: list[Any]) -> str:
+    """Say what values a setting takes."""
+    choices = get_args(annotation)
+    if choices and all(isinstance(choice, str) for choice in choices):
+        return ", ".join(f"`{choice}`" for choice in choices)
+    bounds = [
+        f"{sign} {getattr(limit, name)}"
+        for limit in metadata
+        for name, sign in BOUNDS.items()
+        if getattr(limit, name, None) is not None
+    ]
+    kinds = {"bool": "true or false", "tuple": "list", "Path": "path", "int": "integer"}
+    text = str(annotation)
+    kind = next((word for key, word in kinds.items() if key in text), "text")
+    return f"{kind} {', '.join(bounds)}".rstrip()
+
+
+# ------------------------------------------------------------------------------------------ errors
+
+
+def error_codes() -> Iterator[str]:
+    """Describe every error code."""
+    yield "Every error, on every path, is one JSON object:"
+    yield ""
+    yield "```json"
+    yield '{"errorMessage": "The member \\"times\\" is missing.", "errorCode": 2002}'
+    yield "```"
+    yield ""
+    yield "`errorMessage` is for people and names what is wrong and what would be right; it may"
+    yield "change. `errorCode` is for programs and does not change. Other members may stand beside"
+    yield "them. [How to handle errors](../howto/errors.md) shows their use."
+    yield ""
+    yield "## The request was refused, or the server failed"
+    yield ""
+    yield "The message is the one that is sent when nothing more is known."
+    yield ""
+    classes = [
+        cls
+        for _, cls in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(cls, errors.FanfoldError) and cls is not errors.FanfoldError
+    ]
+    classes.sort(key=lambda cls: (cls.code, len(cls.__mro__)))
+    yield from _table(
+        "code | status | name | message",
+        (
+            (str(cls.code), str(status_of(cls())), f"`{cls.__name__}`", _first_line(cls.__doc__))
+            for cls in classes
+        ),
+    )
+    yield "## The function failed"
+    yield ""
+    yield "These come with status 400, and with `errorType`, `traceback` (the frames of your own"
+    yield 'source) and, for index-apply, `index`. With `"onError": "continue"` they are entries of'
+    yield "the member `errors` of an answer with status 200."
+    yield ""
+    meanings = _member_docs(inspect.getsource(outcome), FailureKind.__name__)
+    yield from _table(
+        "code | name | meaning",
+        ((str(int(kind)), f"`{kind.name}`", meanings[kind.name]) for kind in FailureKind),
+    )
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().splitlines()[0]
+
+
+def _member_docs(source: str, name: str) -> dict[str, str]:
+    """Read the texts that stand below the members of an enumeration."""
+    found = next(
+        node
+        for node in ast.parse(source).body
+        if isinstance(node, ast.ClassDef) and node.name == name
+    )
+    docs = {}
+    for member, text in zip(found.body, found.body[1:], strict=False):
+        if isinstance(member, ast.Assign) and isinstance(text, ast.Expr):
+            target, value = member.targets[0], text.value
+            assert isinstance(target, ast.Name)
+            assert isinstance(value, ast.Constant)
+            docs[target.id] = " ".join(str(value.value).split())
+    return docs
+
+
+# ---------------------------------------------------------------------------------------- commands
+
+
+def commands() -> Iterator[str]:
+    """Describe every command."""
+    yield "Results go to standard output, everything else to standard error. The exit status is 0"
+    yield "when all went well, 1 when something failed, 2 when the command line is wrong."
+    yield ""
+    context = click.Context(fanfold, info_name="fanfold")
+    yield from _command_pages(fanfold, context)
+
+
+def _command_pages(command: click.Command, context: click.Context) -> Iterator[str]:
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            assert child is not None
+            yield from _command_pages(child, click.Context(child, info_name=name, parent=context))
+        return
+    pieces = " ".join(command.collect_usage_pieces(context))
+    yield f"## {context.command_path}"
+    yield ""
+    yield f"`{context.command_path} {pieces}`"
+    yield ""
+    yield inspect.cleandoc(command.help or "")
+    yield ""
+    parameters = command.get_params(context)
+    options = [param for param in parameters if isinstance(param, click.Option)]
+    shared = [option for option in options if option.name in Settings.model_fields]
+    if len(shared) == len(Settings.model_fields):
+        yield "Its options are the [settings](settings.md)."
+        yield ""
+        return
+    if len(shared) > FEW:
+        names = ", ".join(f"`{option.opts[0]}`" for option in shared)
+        yield f"Of the [settings](settings.md), these are its options: {names}."
+        yield ""
+        options = [option for option in options if option not in shared]
+    options = [option for option in options if "--help" not in option.opts]
+    if options:
+        yield from _table("option | meaning", (_option_row(option) for option in options))
+
+
+def _option_row(option: click.Option) -> tuple[str, str]:
+    kind = option.type
+    words = (
+        ""
+        if option.is_flag
+        else f" {option.metavar or option.make_metavar(click.Context(fanfold))}"
+    )
+    text = " ".join((option.help or "").split())
+    if isinstance(kind, click.Choice) or option.show_default:
+        text = f"{text} [default: {option.default}]".strip()
+    return f"`{'`, `'.join(option.opts)}{words}`", text
+
+
+# ------------------------------------------------------------------------------------------ routes
+
+
+def routes() -> Iterator[str]:
+    """Describe every route."""
+    document = asyncio.run(_openapi())
+    yield from document["info"]["description"].strip().splitlines()
+    yield ""
+    yield "A running server shows the same with all members at `/docs`, and for machines as"
+    yield "OpenAPI 3.1 at `/openapi.json`. Routes marked with * need no token."
+    yield ""
+    groups: dict[str, list[tuple[str, str, dict[str, Any]]]] = {}
+    for path, item in document["paths"].items():
+        for method in OPERATIONS:
+            if method in item:
+                tag = item[method].get("tags", ["Other"])[0].capitalize()
+                groups.setdefault(tag, []).append((method.upper(), path, item[method]))
+    for tag, operations in groups.items():
+        yield f"## {tag}"
+        yield ""
+        yield from _table("route | answers | what it does", map(_route_row, operations))
+    schemas = document["components"]["schemas"]
+    for path in ("do-eval", "index-apply"):
+        operation = document["paths"][f"/oml/api/py-scripts/v2/{path}/{{scriptName}}"]["post"]
+        schema = operation["requestBody"]["content"]["application/json"]["schema"]
+        if "$ref" in schema:
+            schema = schemas[schema["$ref"].rpartition("/")[2]]
+        yield f"## The body of {path}"
+        yield ""
+        yield from _table("member | type | meaning", _member_rows(schema))
+
+
+def _route_row(route: tuple[str, str, dict[str, Any]]) -> tuple[str, str, str]:
+    method, path, operation = route
+    star = "" if operation.get("security", True) else " *"
+    statuses = ", ".join(status for status in operation["responses"] if status != "default")
+    text = operation.get("description") or operation.get("summary") or ""
+    old = "Deprecated. " if operation.get("deprecated") else ""
+    return f"`{method} {path}`{star}", statuses, old + text.split("\n\n")[0].replace("\n", " ")
+
+
+def _member_rows(schema: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    for name, member in schema["properties"].items():
+        choices = [
+            choice for choice in member.get("anyOf", [member]) if choice.get("type") != "null"
+        ]
+        kinds = []
+        for choice in choices:
+            if "enum" in choice:
+                kinds += [f"`{value}`" for value in choice["enum"]]
+            else:
+                bounds = [
+                    f"{sign} {choice[key]}"
+                    for key, sign in (("minimum", "≥"), ("maximum", "≤"))
+                    if key in choice
+                ]
+                kinds.append(f"{choice.get('type', 'any')} {', '.join(bounds)}".strip())
+        required = " (required)" if name in schema.get("required", ()) else ""
+        yield f"`{name}`{required}", " or ".join(kinds), member.get("description", "")
+
+
+async def _openapi() -> dict[str, Any]:
+    """Ask the application for its document, as a client would."""
+
+    async def has_accounts() -> bool:
+        return True
+
+    nothing = cast("Any", None)
+    app = build_app(
+        access=cast("Any", SimpleNamespace(has_accounts=has_accounts)),
+        library=nothing,
+        environments=nothing,
+        runs=nothing,
+        health=nothing,
+        max_body_bytes=1 << 20,
+        run_paths=openapi_paths(),
+    )
+    return cast("dict[str, Any]", json.loads(await _get(app, "/openapi.json")))
+
+
+async def _get(
+    app: Callable[[MutableMapping[str, Any], Any, Any], Awaitable[None]], path: str
+) -> bytes:
+    body = bytearray()
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request"}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        body.extend(message.get("body", b""))
+
+    scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode()}
+    await app({**scope, "query_string": b"", "headers": [], "root_path": ""}, receive, send)
+    return bytes(body)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
