@@ -15,8 +15,13 @@ import psutil
 import pytest
 
 FANFOLD = Path(sys.executable).with_name("fanfold")
-LIMIT_S = 120
+LIMIT_S = 150
 PNG = b"\x89PNG\r\n\x1a\n"
+
+pytestmark = [
+    pytest.mark.timeout(LIMIT_S + 60),
+    pytest.mark.skipif(shutil.which("curl") is None, reason="the demo needs curl"),
+]
 
 
 @dataclass(frozen=True)
