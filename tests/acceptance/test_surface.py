@@ -44,6 +44,23 @@ PATHS = {
     "/oml/api/py-scripts/v2/scripts/{scriptType}": {"get"},
     "/oml/api/py-scripts/v1/envs": {"get"},
     "/oml/api/py-scripts/v2/envs": {"get"},
+    "/oml/api/py-scripts/v1/jobs/{jobId}": {"get", "delete"},
+    "/oml/api/py-scripts/v1/jobs/{jobId}/result": {"get"},
+    "/oml/api/py-scripts/v2/jobs": {"get", "delete"},
+    "/oml/api/py-scripts/v2/jobs/{jobId}": {"get", "delete"},
+    "/oml/api/py-scripts/v2/jobs/{jobId}/result": {"get"},
+    "/oml/api/py-scripts/v2/jobs/{jobId}/cancel": {"post"},
+    "/api/v1/jobs": {"get"},
+    "/api/v1/jobs/{jobId}": {"get", "delete"},
+    "/api/v1/jobs/{jobId}/outcomes": {"get"},
+    "/api/v1/jobs/{jobId}/errors": {"get"},
+    "/api/v1/jobs/{jobId}/events": {"get"},
+    "/api/v1/jobs/{jobId}/results": {"get"},
+    "/api/v1/jobs/{jobId}/images": {"get"},
+    "/api/v1/jobs/{jobId}/images/{image}": {"get"},
+    "/api/v1/jobs/{jobId}/cancel": {"post"},
+    "/api/v1/jobs/{jobId}/resume": {"post"},
+    "/api/v1/jobs/{jobId}/extend": {"post"},
     **{
         f"/oml/api/py-scripts/{version}/{verb}/{{scriptName}}{owner}": {"post"}
         for version in ("v1", "v2")

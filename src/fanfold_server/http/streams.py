@@ -37,14 +37,14 @@ async def sized_or_chunked(
                 break
         else:
             return _typed(Response(b"".join(begun), headers=headers), media_type)
-    return streamed(_after(begun, pieces), media_type=media_type, headers=headers)
+    return streamed(_gathered(_after(begun, pieces)), media_type=media_type, headers=headers)
 
 
 def streamed(
     pieces: AsyncIterator[bytes], *, media_type: str, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Answer in chunks of a handy size."""
-    return _typed(StreamingResponse(_gathered(pieces), headers=headers), media_type)
+    """Answer in chunks, each piece as soon as it is there."""
+    return _typed(StreamingResponse(pieces, headers=headers), media_type)
 
 
 def _typed(response: Response, media_type: str) -> Response:
