@@ -112,6 +112,17 @@ async def test_a_lease_that_ran_out_is_still_good_while_nobody_took_it(store: St
     assert ended.state is JobState.SUCCEEDED
 
 
+async def test_an_agent_is_fenced_from_its_own_earlier_lease(store: Store) -> None:
+    """An agent that was stopped and took the batch again runs it twice at once."""
+    await submit(store.jobs)
+    (first,) = await claim(store.jobs, "one")
+    (second,) = await claim(store.jobs, "one", after_s=16)
+    renewal = await store.jobs.renew("one", [first.batch], lease_s=15, now=at(17))
+    assert renewal.lost == {first.batch}
+    assert await store.jobs.finish("one", [result(first)], now=at(17)) == [False]
+    assert await store.jobs.finish("one", [result(second)], now=at(18)) == [True]
+
+
 async def test_a_heartbeat_keeps_a_lease(store: Store) -> None:
     await submit(store.jobs)
     (claimed,) = await claim(store.jobs)

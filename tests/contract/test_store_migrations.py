@@ -15,12 +15,15 @@ from sqlalchemy.pool import NullPool
 
 from fanfold_server.store.migrating import StoreUnusable, migrate
 from fanfold_server.store.schema import metadata
-from fanfold_server.store.sql import open_store, sqlite_url
+from fanfold_server.store.sql import is_sqlite, open_store, sqlite_url
 
 
-def test_the_revisions_make_the_tables_of_the_schema(url: URL) -> None:
+def test_the_revisions_make_the_tables_of_the_schema(empty_url: URL) -> None:
+    url = empty_url
     migrate(url)
-    engine = create_engine(url.set(drivername="sqlite"), poolclass=NullPool)
+    if is_sqlite(url):
+        url = url.set(drivername="sqlite")
+    engine = create_engine(url, poolclass=NullPool)
     with engine.connect() as connection:
         differences: list[Any] = compare_metadata(
             MigrationContext.configure(connection, opts={"compare_type": True}), metadata
@@ -38,9 +41,9 @@ def test_the_revisions_make_the_tables_of_the_schema(url: URL) -> None:
             }
 
 
-async def test_many_that_open_a_new_database_at_once_all_succeed(url: URL) -> None:
+async def test_many_that_open_a_new_database_at_once_all_succeed(empty_url: URL) -> None:
     async def open_one() -> bool:
-        async with open_store(url) as store:
+        async with open_store(empty_url) as store:
             return await store.accounts.has_accounts()
 
     assert await asyncio.gather(*(open_one() for _ in range(6))) == [False] * 6

@@ -44,7 +44,12 @@ def migrate(url: URL) -> None:
             process holds the lock for longer than `LOCK_WAIT_S`.
     """
     if url.get_backend_name() != "sqlite":
-        _upgrade(url)
+        try:
+            _upgrade(url)
+        except ModuleNotFoundError as exc:
+            raise StoreUnusable(
+                f'{exc.name} is not installed: it is in "fanfold[postgres]"'
+            ) from exc
         return
     path = Path(url.database or "")
     try:

@@ -24,6 +24,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from typing_extensions import override
 
 # Constraints need names from the first revision on: only named ones can be altered later.
@@ -76,6 +77,16 @@ class Unsigned64(TypeDecorator[int]):
     @override
     def process_result_value(self, value: int | None, dialect: Dialect) -> int | None:
         return value if value is None or value >= 0 else value + (1 << 64)
+
+
+def insert_new(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """Make an INSERT of a row that does nothing if a unique one is there, in either dialect.
+
+    When another transaction is inserting the same row, PostgreSQL waits for its end.
+    """
+    if dialect == "sqlite":
+        return sqlite.insert(table).on_conflict_do_nothing()
+    return postgresql.insert(table).on_conflict_do_nothing()
 
 
 account = Table(

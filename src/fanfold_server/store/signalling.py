@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fanfold_server.store.port import Signal
 
 Take = Callable[[Signal, str], None]
+
+CHANNEL = "fanfold_jobs"
+"""PostgreSQL's channel; a payload is `signal:job`."""
+
+RECONNECT_S = 0.5
+"""How long a listener waits before it tries again. Signals of that time are lost."""
+
+_log = logging.getLogger("fanfold_server.store")
 
 
 class Hub:
@@ -25,3 +40,60 @@ class Hub:
         for take in list(self._takers.values()):
             for signal, job in signals:
                 take(signal, job)
+
+
+def payload(signal: Signal, job: str) -> str:
+    """Write a signal as a payload."""
+    return f"{signal}:{job}"
+
+
+class Listener:
+    """Tells a hub what other processes notify, for as long as it runs.
+
+    Args:
+        engine: gives a connection of its own; disposed of by `close`.
+        hub: is told.
+    """
+
+    def __init__(self, engine: AsyncEngine, hub: Hub) -> None:
+        self._engine = engine
+        self._hub = hub
+        self._heard = asyncio.Event()
+        self._task = asyncio.create_task(self._run(), name="fanfold-listener")
+
+    async def ready(self) -> None:
+        """Wait until signals are heard."""
+        await self._heard.wait()
+
+    async def close(self) -> None:
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+        await self._engine.dispose()
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._listen()
+            except (SQLAlchemyError, OSError) as exc:
+                self._complain(exc)
+            except Exception as exc:
+                # The driver's own errors, without importing the driver: it is an extra.
+                if not hasattr(exc, "sqlstate"):
+                    raise
+                self._complain(exc)
+            await asyncio.sleep(RECONNECT_S)
+
+    async def _listen(self) -> None:
+        async with self._engine.connect() as connection:
+            raw = await connection.get_raw_connection()
+            driver: Any = raw.driver_connection
+            await driver.set_autocommit(True)
+            await driver.execute(f"LISTEN {CHANNEL}")
+            self._heard.set()
+            async for notification in driver.notifies():
+                signal, _, job = notification.payload.partition(":")
+                self._hub.tell([(Signal(signal), job)])
+
+    def _complain(self, exc: Exception) -> None:
+        _log.warning("cannot hear other processes, trying again: %s", exc)

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from fanfold_server.store.migrating import StoreUnusable, migrate
-from fanfold_server.store.signalling import Hub
+from fanfold_server.store.signalling import Hub, Listener
 from fanfold_server.store.sql_accounts import SqlAccounts, SqlSessions
 from fanfold_server.store.sql_jobs import SqlJobs
 from fanfold_server.store.sql_ledger import SqlLedger
@@ -29,6 +29,12 @@ __all__ = ["Database", "Store", "StoreUnusable", "open_store", "sqlite_url"]
 
 BUSY_TIMEOUT_MS = 10_000
 """How long a write waits for another process's."""
+
+LISTEN_WAIT_S = 10
+"""How long a start waits until it hears what other processes do."""
+
+STALLED_MS = 5000
+"""A process that is stopped within a transaction holds its locks no longer than this."""
 
 _WRITE = "fanfold_write"
 
@@ -86,14 +92,20 @@ async def open_store(url: URL) -> AsyncIterator[Store]:
     """
     await asyncio.to_thread(migrate, url)
     async with AsyncExitStack() as stack:
-        engine = create_async_engine(url)
+        # A connection may have died with a server that is back again.
+        engine = create_async_engine(url, pool_pre_ping=not is_sqlite(url))
         stack.push_async_callback(engine.dispose)
-        if engine.dialect.name == "sqlite":
+        if is_sqlite(url):
             event.listen(engine.sync_engine, "connect", _prepare_sqlite)
             event.listen(engine.sync_engine, "begin", _begin_sqlite)
         signals = Hub()
-        writer = Writer(_writing_engine(url), signals.tell)
+        writer = Writer(_writing_engine(url), signals.tell, notify=not is_sqlite(url))
         stack.push_async_callback(writer.close)
+        if not is_sqlite(url):
+            listener = Listener(create_async_engine(url, poolclass=NullPool), signals)
+            stack.push_async_callback(listener.close)
+            async with asyncio.timeout(LISTEN_WAIT_S):
+                await listener.ready()
         database = Database(engine)
         yield Store(
             accounts=SqlAccounts(database),
@@ -105,10 +117,17 @@ async def open_store(url: URL) -> AsyncIterator[Store]:
         )
 
 
+def is_sqlite(url: URL) -> bool:
+    """Tell whether the database is embedded: a file, and this machine alone."""
+    return url.get_backend_name() == "sqlite"
+
+
 def _writing_engine(url: URL) -> Engine:
     """Open what the writer's thread uses: an accepted job outlives a failure of the power."""
-    if url.get_backend_name() != "sqlite":
-        return create_engine(url, poolclass=NullPool)
+    if not is_sqlite(url):
+        engine = create_engine(url, poolclass=NullPool)
+        event.listen(engine, "connect", _limit_idleness)
+        return engine
     engine = create_engine(url.set(drivername="sqlite"), poolclass=NullPool)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "connect", _write_through)
@@ -142,3 +161,9 @@ def _write_through(dbapi_connection: Any, _record: object) -> None:
 
 def _begin_immediate(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _limit_idleness(dbapi_connection: Any, _record: object) -> None:
+    dbapi_connection.autocommit = True
+    dbapi_connection.execute(f"SET idle_in_transaction_session_timeout = {STALLED_MS}")
+    dbapi_connection.autocommit = False

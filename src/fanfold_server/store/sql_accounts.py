@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from fanfold_server.model.actor import Account, Actor, Role
 from fanfold_server.model.errors import UserExists
 from fanfold_server.store.port import Credentials, Failures, TokenRecord
-from fanfold_server.store.schema import account, login_failure, session, token
+from fanfold_server.store.schema import account, insert_new, login_failure, session, token
 
 
 class Transactions(Protocol):
@@ -194,15 +194,13 @@ class SqlSessions:
                 await connection.execute(
                     delete(login_failure).where(mine, login_failure.c.last <= quiet)
                 )
-                counted = await connection.execute(
+                new = insert_new(connection.dialect.name, login_failure)
+                await connection.execute(new.values(key=key, count=0, last=at))
+                await connection.execute(
                     update(login_failure)
                     .where(mine)
                     .values(count=login_failure.c["count"] + 1, last=at)
                 )
-                if counted.rowcount == 0:
-                    await connection.execute(
-                        insert(login_failure).values(key=key, count=1, last=at)
-                    )
 
     async def clear_failures(self, key: str) -> None:
         async with self._database.write() as connection:

@@ -19,7 +19,6 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from fanfold_server.model.errors import QuotaExceeded
 from fanfold_server.model.job import Batch, Job, JobSpec, JobState
@@ -33,7 +32,7 @@ from fanfold_server.store.port import (
     Renewal,
     Signal,
 )
-from fanfold_server.store.schema import batch, deleted_job, job, source
+from fanfold_server.store.schema import batch, deleted_job, insert_new, job, source
 from fanfold_server.store.sql_leases import DROP, IS_OPEN
 from fanfold_server.store.writing import Transaction, Writer
 
@@ -339,12 +338,11 @@ def _size(planned: Planned) -> int:
 
 
 _INSERT_BATCH = insert(batch)
-_NEW: dict[tuple[str, str], Any] = {}
-for _dialect in (postgresql, sqlite):
-    for _table, _key in ((source, source.c.digest), (job, job.c.id)):
-        _NEW[_dialect.__name__.rpartition(".")[2], _table.name] = (
-            _dialect.insert(_table).on_conflict_do_nothing().returning(_key)
-        )
+_NEW = {
+    (dialect, table.name): insert_new(dialect, table).returning(key)
+    for dialect in ("sqlite", "postgresql")
+    for table, key in ((source, source.c.digest), (job, job.c.id))
+}
 
 
 def _insert_new(connection: Connection, table: Any, values: dict[str, Any]) -> Any:

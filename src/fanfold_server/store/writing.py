@@ -24,6 +24,7 @@ from sqlalchemy.exc import DBAPIError
 
 from fanfold_server.model.errors import DiskFull, FanfoldError
 from fanfold_server.store.port import Signal
+from fanfold_server.store.signalling import CHANNEL, payload
 
 MAX_GROUP = 256
 """So many operations share a commit at most: the first of them waits for the last."""
@@ -34,10 +35,12 @@ RETRY_S = 30
 _RETRY_PAUSE_S = 0.05
 _SQLITE_FULL = 13
 _POSTGRES_FULL = "53100"
-# Deadlock, serialization, lock not available; the server stops, has crashed, starts; a transaction
+# A source was pruned between a submission's look at it and its reference to it.
+_REFERS_TO_NOTHING = "23503"
+# Serialization, deadlock, lock not available; the server stops, has crashed, starts; a transaction
 # was idle too long, because this process was stopped.
 _POSTGRES_TRANSIENT = frozenset(
-    ("40001", "40P01", "55P03", "57P01", "57P02", "57P03", "25P03", "57P05")
+    ("40001", "40P01", "55P03", "57P01", "57P02", "57P03", "25P03", "57P05", _REFERS_TO_NOTHING)
 )
 
 
@@ -78,11 +81,11 @@ class Writer:
         engine: Engine,
         tell: Callable[[Sequence[tuple[Signal, str]]], None],
         *,
-        notify: str | None = None,
+        notify: bool = False,
     ) -> None:
         self._engine = engine
         self._tell = tell
-        self._channel = notify
+        self._notifies = notify
         self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._connection: Connection | None = None
@@ -164,14 +167,14 @@ class Writer:
                 except FanfoldError as exc:
                     waiting.error = exc
             signals = list(dict.fromkeys(transaction.signals))
-            if self._channel is not None and signals:
+            if self._notifies and signals:
                 self._notify(self._connection, signals)
         return signals
 
-    def _notify(self, connection: Connection, signals: Sequence[tuple[Signal, str]]) -> None:
-        assert self._channel is not None
+    @staticmethod
+    def _notify(connection: Connection, signals: Sequence[tuple[Signal, str]]) -> None:
         payloads = [
-            {"channel": self._channel, "payload": f"{signal}:{job}"} for signal, job in signals
+            {"channel": CHANNEL, "payload": payload(signal, job)} for signal, job in signals
         ]
         connection.execute(_NOTIFY, payloads)
 
