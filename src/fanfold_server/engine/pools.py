@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import shutil
-import tempfile
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from fanfold_server.engine.bundle import write_bundle
 from fanfold_server.engine.pool import Host, Pool
 from fanfold_server.engine.port import Work
 from fanfold_server.engine.sandbox import Sandbox
+from fanfold_server.engine.scratch import Scratch
 from fanfold_server.engine.zygote import Zygote
 from fanfold_server.model.environment import Environment
 
@@ -55,9 +54,8 @@ class Pools:
         self._numbers = itertools.count(1)
         self._closing = False
         self._background: set[asyncio.Task[None]] = set()
-        self._scratch = Path(tempfile.mkdtemp(prefix="fanfold-"))
-        self._scratch.chmod(0o711)  # others may pass through, to directories of their own
-        self._bundle = write_bundle(self._scratch)
+        self._scratch = Scratch()
+        self._bundle = write_bundle(self._scratch.path)
 
     def __iter__(self) -> Iterator[Pool]:
         return iter(list(self._pools.values()))
@@ -114,7 +112,7 @@ class Pools:
             environment=environment,
             sandbox=self._sandbox,
             bundle=self._bundle,
-            scratch=self._scratch,
+            scratch=self._scratch.path,
             cache=self._cache / environment.name,
             preload=self._preload,
         )
@@ -168,4 +166,4 @@ class Pools:
         await asyncio.gather(*(pool.close() for pool in self._pools.values()), *spare)
         await asyncio.gather(*self._background, return_exceptions=True)
         self._pools.clear()
-        await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
+        await asyncio.to_thread(self._scratch.close)
