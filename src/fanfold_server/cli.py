@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import re
 import signal
@@ -37,6 +38,7 @@ GRACE_S = 5
 """How long requests may go on when the server is told to stop."""
 
 _BACKLOG = 2048
+_GC_THRESHOLD = 20_000
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 _data_option = click.option(
@@ -155,9 +157,11 @@ async def _answer(
 ) -> None:
     from uvicorn import Config, Server
 
+    from fanfold_server.http.wire import OneWriteProtocol
+
     config = Config(
         app,
-        http="httptools",
+        http=OneWriteProtocol,
         ws="none",
         lifespan="off",  # compose opens and closes everything
         log_config=None,
@@ -190,6 +194,10 @@ async def _answer(
         server.should_exit = True
 
     watch = asyncio.create_task(end_when_told())
+    # What is here now stays: the collector need not look at it again, nor after every 700 objects.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GC_THRESHOLD)
     try:
         await server.serve(sockets=[listener])
     finally:
@@ -329,7 +337,8 @@ def migrate(data: Path | None) -> None:
     with _clear_errors():
         settings = _settings(data=data)
         migrate_store(settings)
-    click.echo(f"{settings.database} is up to date", err=True)
+    embedded = settings.database is None
+    click.echo(f"{settings.database_file if embedded else 'the database'} is up to date", err=True)
 
 
 # ------------------------------------------------------------------------------------ environments

@@ -28,7 +28,7 @@ from fanfold_server.environments.folders import Folders
 from fanfold_server.http.access_log import AccessLog
 from fanfold_server.http.app import build_app
 from fanfold_server.http.apply import RunRoute
-from fanfold_server.http.front import ASGIApp
+from fanfold_server.http.front import ASGIApp, RunApp
 from fanfold_server.http.run_schemas import openapi_paths
 from fanfold_server.http.surface import Environments
 from fanfold_server.model.apply import ServiceLevel
@@ -43,14 +43,19 @@ from fanfold_server.service.relaying import Relaying
 from fanfold_server.settings import Settings, SettingsError
 from fanfold_server.store.blobs import FolderBlobs
 from fanfold_server.store.migrating import migrate
-from fanfold_server.store.port import Quota
-from fanfold_server.store.sql import Store, StoreUnusable, open_store, sqlite_url
+from fanfold_server.store.port import Blobs, Quota
+from fanfold_server.store.sql import (
+    URL,
+    Store,
+    StoreUnusable,
+    open_store,
+    postgres_url,
+    sqlite_url,
+)
 
 __all__ = ["Server", "StoreUnusable", "migrate_store", "open_access", "open_agent", "open_server"]
 
 MIB = 1024 * 1024
-
-RETENTION_DAYS = 183
 
 AGENTS_AT_MOST = 100
 
@@ -69,7 +74,7 @@ class Running:
 
     environments: Environments
     jobs: Jobs
-    runs: ASGIApp
+    runs: RunApp
     run_paths: Mapping[str, Any]
     health: Callable[[], Mapping[str, object]]
 
@@ -157,7 +162,7 @@ def migrate_store(settings: Settings) -> None:
         StoreUnusable: the database cannot be used.
     """
     make_private(settings.data)
-    migrate(sqlite_url(settings.database))
+    migrate(_database(settings))
 
 
 @asynccontextmanager
@@ -173,7 +178,10 @@ async def _open_running(
         blobs=blobs,
         signals=store.signals,
         library=library,
-        quota=Quota(),
+        quota=Quota(
+            queued_jobs=settings.max_user_jobs,
+            stored_bytes=settings.max_user_stored_mib * MIB,
+        ),
     )
     max_answer_bytes = settings.max_answer_mib * MIB
     async with AsyncExitStack() as stack:
@@ -200,7 +208,7 @@ async def _open_running(
                 max_answer_bytes=max_answer_bytes,
             )
             health = _without_engine
-        keeper = Housekeeping(store=store.jobs, blobs=blobs, retention_days=RETENTION_DAYS)
+        keeper = Housekeeping(store=store.jobs, blobs=blobs, retention_days=settings.retention_days)
         keeper.open()
         stack.push_async_callback(keeper.close)
         yield Running(
@@ -236,8 +244,19 @@ def _environments(settings: Settings) -> Folders:
     return environments
 
 
-def _blobs(settings: Settings) -> FolderBlobs:
-    return FolderBlobs(settings.data / "blobs")
+def _blobs(settings: Settings) -> Blobs:
+    if settings.blobs is None:
+        return FolderBlobs(settings.data / "blobs")
+    if "://" not in settings.blobs:
+        return FolderBlobs(Path(settings.blobs))
+    try:
+        from fanfold_server.store.object_blobs import open_object_blobs
+    except ModuleNotFoundError as exc:
+        raise SettingsError(f'blobs: {exc.name} is not installed: it is in "fanfold[s3]"') from exc
+    try:
+        return open_object_blobs(settings.blobs)
+    except ValueError as exc:
+        raise SettingsError(f"blobs: {exc}") from exc
 
 
 def _caps(settings: Settings) -> Caps:
@@ -256,7 +275,7 @@ def _caps(settings: Settings) -> Caps:
 async def _open_dispatcher(
     settings: Settings,
     store: Store,
-    blobs: FolderBlobs,
+    blobs: Blobs,
     engine: LocalEngine,
     environments: Folders,
 ) -> AsyncIterator[Dispatcher]:
@@ -321,8 +340,14 @@ async def _open_engine(settings: Settings, environments: Folders) -> AsyncIterat
 @asynccontextmanager
 async def _open_store(settings: Settings) -> AsyncIterator[Store]:
     make_private(settings.data)
-    async with open_store(sqlite_url(settings.database)) as store:
+    async with open_store(_database(settings)) as store:
         yield store
+
+
+def _database(settings: Settings) -> URL:
+    if settings.database is None:
+        return sqlite_url(settings.database_file)
+    return postgres_url(settings.database)
 
 
 def _access(store: Store, settings: Settings) -> Access:

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 MAX_FRAME_BYTES = 1 << 30
 """No frame is longer; a worker that announces one is killed."""
 
+_MANY = 64
+"""From so many values on it pays to count commas instead of cutting the values apart."""
+
 _HEAD = p.LENGTH.size + 1
 """Bytes of the shortest frame."""
 
@@ -265,7 +268,14 @@ class Worker(asyncio.Protocol):
 def check_values(text: bytes, count: int) -> None:
     """Check that the bytes are one JSON array of `count` values. Raises Forged or a DecodeError."""
     str(text, "utf-8")
-    if text[:1] != b"[" or text[-1:] != b"]" or len(_values(text)) != count:
+    if text[:1] != b"[" or text[-1:] != b"]":
+        raise Forged
+    if count < _MANY or b'"' in text or b"{" in text or text.find(b"[", 1) > 0:
+        n = len(_values(text))
+    else:  # numbers, true, false and null alone: the commas tell how many
+        _value(text)
+        n = text.count(b",") + 1
+    if n != count:
         raise Forged
 
 

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 from fanfold_server.http import auth, jobs, jobs_oml, oml, pages, scripts
 from fanfold_server.http.access_log import Served
-from fanfold_server.http.front import ASGIApp, Front
+from fanfold_server.http.front import Front, RunApp
 from fanfold_server.http.handlers import add_handlers
 from fanfold_server.http.openapi import describe
 from fanfold_server.http.reference import write_reference
@@ -33,7 +33,7 @@ def build_app(
     access: Access,
     library: Library,
     environments: Environments,
-    runs: ASGIApp,
+    runs: RunApp,
     health: Callable[[], Mapping[str, object]],
     max_body_bytes: int,
     jobs: Jobs | None = None,

@@ -7,11 +7,18 @@ from __future__ import annotations
 
 import secrets
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from fanfold_server.http.headers import JSON_TYPE, SECURITY_HEADERS, V1_HEADERS, Headers
+from fanfold_server.http.headers import (
+    JSON_TYPE,
+    SECURITY_HEADERS,
+    SECURITY_LINES,
+    V1_HEADERS,
+    V1_LINES,
+    Headers,
+)
 from fanfold_server.http.links import job_url
 from fanfold_server.http.run_schemas import MAX_KEY, RunRequest, read_run
 from fanfold_server.http.surface import bearer_token
@@ -26,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from fanfold_server.environments.port import Environments
-    from fanfold_server.http.front import Receive, RunPath, Scope, Send
+    from fanfold_server.http.front import Answer, Receive, RunPath, Scope
     from fanfold_server.model.actor import Actor
     from fanfold_server.model.script import Script
     from fanfold_server.service.access import Access
@@ -39,6 +46,8 @@ CHUNKED_FROM_BYTES = 1 << 20
 PIECE_BYTES = 256 << 10
 """What is handed to the transport at once."""
 
+_OK = 200
+_COMMON: Final = {"v1": (V1_HEADERS, V1_LINES), "v2": (SECURITY_HEADERS, SECURITY_LINES)}
 _SEED_BITS = 53
 """Drawn seeds are exact in every client's numbers, JavaScript's included."""
 
@@ -74,7 +83,7 @@ class RunRoute:
         self._jobs = jobs
         self._public_url = public_url.rstrip("/") if public_url else None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Answer) -> None:
         """Answer one run. Raises errors of the model; the front door renders them."""
         actor = await self._authenticate(scope)
         path: RunPath = scope["fanfold.run"]
@@ -93,18 +102,21 @@ class RunRoute:
             answer = await self._applying.run(apply, leaving)
         except CallerLeft:
             return
-        ours = [
-            JSON_TYPE,
-            *_headers(path, request, seed=apply.seed, script_version=script.version),
-        ]
+        status = 200
         if isinstance(answer, Failed):
-            members = failure_members(answer, indexed=request.times is not None)
-            await _send(send, 400, ours, [orjson.dumps(members)], chunked=False)
+            status = 400
+            answer = [orjson.dumps(failure_members(answer, indexed=request.times is not None))]
+        own = _headers(request, seed=apply.seed, script_version=script.version)
+        own.append(JSON_TYPE)
+        common, lines = _COMMON[path.version]
+        size = sum(map(len, answer))
+        if size > CHUNKED_FROM_BYTES or (apply.graphics and status == _OK):
+            await _send_chunked(send, status, [*own, *common], answer)
         else:
-            await _send(send, 200, ours, answer, chunked=apply.graphics)
+            await send.whole(status, own, common, lines, b"".join(answer))
 
     async def _submit(
-        self, actor: Actor, apply: Apply, request: RunRequest, scope: Scope, send: Send
+        self, actor: Actor, apply: Apply, request: RunRequest, scope: Scope, send: Answer
     ) -> None:
         """Make a job, and say where it is: 201 with an empty body."""
         if self._jobs is None:
@@ -125,7 +137,8 @@ class RunRoute:
         headers = [
             (b"content-length", b"0"),
             (b"location", url.encode("latin-1")),
-            *_headers(path, request, seed=spec.seed, script_version=spec.script_version),
+            *_headers(request, seed=spec.seed, script_version=spec.script_version),
+            *_COMMON[path.version][0],
         ]
         await send({"type": "http.response.start", "status": 201, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
@@ -188,12 +201,11 @@ def idempotency_key(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     return None
 
 
-def _headers(path: RunPath, request: RunRequest, *, seed: int, script_version: int) -> Headers:
-    """List what every answer to a run that was begun carries."""
+def _headers(request: RunRequest, *, seed: int, script_version: int) -> Headers:
+    """List what every answer to a run that was begun carries of its own."""
     headers = [
         (b"fanfold-seed", b"%d" % seed),
         (b"fanfold-script-version", b"%d" % script_version),
-        *(V1_HEADERS if path.version == "v1" else SECURITY_HEADERS),
     ]
     if request.warnings:
         headers += [(b"warning", f'299 fanfold "{w}"'.encode()) for w in request.warnings]
@@ -212,17 +224,9 @@ async def _body(receive: Receive) -> bytes:
     return b"".join(parts)
 
 
-async def _send(
-    send: Send, status: int, headers: Headers, pieces: list[bytes], *, chunked: bool
-) -> None:
-    size = sum(map(len, pieces))
-    chunked = chunked or size > CHUNKED_FROM_BYTES
-    if not chunked:
-        headers.append((b"content-length", b"%d" % size))
+async def _send_chunked(send: Answer, status: int, headers: Headers, pieces: list[bytes]) -> None:
+    """Send a large answer, or one with images, in chunks."""
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    if size <= PIECE_BYTES:
-        await send({"type": "http.response.body", "body": b"".join(pieces)})
-        return
     batch: list[bytes] = []
     waiting = 0
     for piece in pieces:

@@ -25,11 +25,13 @@ from itertools import count
 from typing import Any, Final, NamedTuple
 
 import structlog
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from fanfold_server.http.access_log import Served
 from fanfold_server.http.errors import error_body, error_headers, status_of
 from fanfold_server.http.headers import JSON_TYPE, SECURITY_HEADERS, V1_HEADERS, Headers
 from fanfold_server.http.links import as_forwarded
+from fanfold_server.http.wire import CYCLE, can_write_whole, write_whole
 from fanfold_server.model.errors import (
     BodyTooLarge,
     FanfoldError,
@@ -44,6 +46,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+RunApp = Callable[[Scope, Receive, "Answer"], Awaitable[None]]
 RUN_VERBS: Final = frozenset({"do-eval", "index-apply"})
 _VERSIONS: Final = "/oml/api/py-scripts/v"
 _VERSIONS_LENGTH: Final = len(_VERSIONS)
@@ -78,7 +81,7 @@ class Front:
     def __init__(
         self,
         *,
-        runs: ASGIApp,
+        runs: RunApp,
         pages: ASGIApp,
         has_accounts: Callable[[], Awaitable[bool]],
         max_body_bytes: int,
@@ -110,7 +113,7 @@ class Front:
         method = scope["method"]
         scope = self._as_meant(scope)
         path = scope["path"]
-        answer = _Answer(send, (b"x-request-id", request_id.encode()))
+        answer = Answer(send, (b"x-request-id", request_id.encode()), scope.get(CYCLE))
         try:
             if body_bytes > self._max_body_bytes:
                 raise _too_large(self._max_body_bytes, body_bytes)
@@ -157,7 +160,7 @@ class Front:
             if not self._is_open:
                 raise NoAccounts
 
-    async def _refuse(self, exc: Exception, answer: _Answer, request_id: str, path: str) -> None:
+    async def _refuse(self, exc: Exception, answer: Answer, request_id: str, path: str) -> None:
         """Answer with the error, unless an answer has begun already."""
         if isinstance(exc, FanfoldError):
             error = exc
@@ -183,16 +186,19 @@ class Front:
         await answer({"type": "http.response.body", "body": body})
 
 
-class _Answer:
+class Answer:
     """Sends on what an app sends, and the request's id with it.
 
     `status` is 0 until the answer has begun.
     """
 
-    __slots__ = ("_completion", "_id_header", "_is_head", "_send", "status")
+    __slots__ = ("_completion", "_cycle", "_id_header", "_is_head", "_send", "status")
 
-    def __init__(self, send: Send, id_header: tuple[bytes, bytes]) -> None:
+    def __init__(
+        self, send: Send, id_header: tuple[bytes, bytes], cycle: RequestResponseCycle | None
+    ) -> None:
         self._send = send
+        self._cycle = cycle
         self._id_header = id_header
         self._completion: Headers | None = None
         self._is_head = False
@@ -202,6 +208,28 @@ class _Answer:
         """From now on add the headers that every answer has, where the app does not set them."""
         self._completion = V1_HEADERS if _is_v1(path) else SECURITY_HEADERS
         self._is_head = is_head
+
+    async def whole(
+        self, status: int, headers: Headers, common: Headers, lines: bytes, body: bytes
+    ) -> None:
+        """Send an answer of one piece, in one write where the server can.
+
+        Args:
+            status: HTTP status.
+            headers: of this answer, without its length.
+            common: headers that other answers have, too.
+            lines: the same, as they are sent.
+            body: the whole body.
+        """
+        if can_write_whole(self._cycle):
+            assert self._cycle is not None
+            self.status = status
+            write_whole(self._cycle, status, [*headers, self._id_header], lines, body)
+            return
+        length = (b"content-length", b"%d" % len(body))
+        everything = [*headers, *common, length]
+        await self({"type": "http.response.start", "status": status, "headers": everything})
+        await self({"type": "http.response.body", "body": body})
 
     async def __call__(self, message: Message) -> None:
         """Send a message."""

@@ -36,3 +36,12 @@ V1_HEADERS: Final[Headers] = [*SECURITY_HEADERS, *DEPRECATION_HEADERS]
 
 JSON_TYPE: Final = (b"content-type", b"application/json")
 """As the compatible service prints it: without a charset."""
+
+
+def as_lines(headers: Headers) -> bytes:
+    """Write headers as they are sent, each with its line break."""
+    return b"".join(b"%b: %b\r\n" % pair for pair in headers)
+
+
+SECURITY_LINES: Final = as_lines(SECURITY_HEADERS)
+V1_LINES: Final = as_lines(V1_HEADERS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -21,6 +22,9 @@ INT32_MAX = 2**31 - 1
 MIN_TIMEOUT_S = 1800
 MAX_TIMEOUT_S = 43200
 MAX_SEED = 2**63 - 1
+
+REMEMBERED_BYTES = 512
+"""Bodies up to this size are remembered with what they say; the last 512 of them."""
 MAX_KEY = 255
 MAX_DEPTH = 200
 """Arrays and objects inside one another that `parameters` may hold, as deep as values may be."""
@@ -179,7 +183,7 @@ class RunRequest:
 
 
 def read_run(verb: str, version: str, body: bytes, *, strict: bool) -> RunRequest:
-    """Read the body of a run.
+    """Read the body of a run. What was just read is remembered: clients repeat themselves.
 
     Args:
         verb: do-eval or index-apply.
@@ -189,6 +193,11 @@ def read_run(verb: str, version: str, body: bytes, *, strict: bool) -> RunReques
     Raises:
         InvalidBody, InvalidField, InvalidParameters: the first thing that is wrong.
     """
+    read = _remembered if len(body) <= REMEMBERED_BYTES else _read
+    return read(verb, version, body, strict)
+
+
+def _read(verb: str, version: str, body: bytes, strict: bool) -> RunRequest:
     model = BODIES[verb]
     try:
         said = model.model_validate_json(body or b"{}")
@@ -218,6 +227,9 @@ def read_run(verb: str, version: str, body: bytes, *, strict: bool) -> RunReques
         max_failures=_max_failures(said),
         canary=isinstance(said, IndexApply) and bool(said.canary),
     )
+
+
+_remembered = lru_cache(maxsize=512)(_read)
 
 
 def _refusal(exc: ValidationError, model: type[DoEval]) -> InvalidBody | InvalidField:
