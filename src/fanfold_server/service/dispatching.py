@@ -40,7 +40,6 @@ from fanfold_server.store.port import (
     JobStore,
     Signal,
     Signals,
-    job_prefix,
 )
 
 T = TypeVar("T")
@@ -325,10 +324,9 @@ class Dispatcher:
         result = done.result
         kept = await self._insist(lambda: self._store.finish(self._agent, [result], now=_now()))
         if not kept[0]:
+            # Blobs that were written already go with the job's: their keys have this fence.
             batch = result.batch
             self._log.info("outcomes dropped", job=batch.job, batch=batch.number, fence=batch.fence)
-            if done.blobs:
-                await self._blobs.remove(f"{job_prefix(batch.job)}{batch.number}-{batch.fence}.")
 
 
 def _ending(result: BatchResult) -> Recorded:
