@@ -54,6 +54,18 @@ class Settings(BaseSettings):
         default_factory=default_data,
         description="Directory of the server's state: database, environments, settings file.",
     )
+    database: str | None = Field(
+        None,
+        pattern=r"^postgres(ql(\+psycopg)?)?://\S+$",
+        repr=False,
+        description="Address of a PostgreSQL, postgresql://user:password@host/name, which several "
+        "servers and agents may share; otherwise the file fanfold.db in the data directory.",
+    )
+    blobs: str | None = Field(
+        None,
+        description="Where large results are kept: a directory that all agents share, or the "
+        "address of an object store, s3://bucket/prefix; otherwise DATA/blobs.",
+    )
     config: Path | None = Field(
         None, description="TOML file with settings; otherwise fanfold.toml in the data directory."
     )
@@ -131,6 +143,16 @@ class Settings(BaseSettings):
         ge=0,
         description="How long an agent that is told to stop lets parts of jobs go on, in s; what "
         "has not ended then is given back.",
+    )
+
+    retention_days: int = Field(
+        183, ge=1, description="How long a job is kept after its end, with its results, in days."
+    )
+    max_user_jobs: int = Field(
+        10_000, ge=1, description="Jobs of one user that have not ended, at most."
+    )
+    max_user_stored_mib: int = Field(
+        20_480, ge=1, description="Results of one user that are kept, at most, in MiB."
     )
 
     # -------------------------------------------------------------------------------- limits
@@ -237,7 +259,7 @@ class Settings(BaseSettings):
         return self.tls_certificate is not None
 
     @property
-    def database(self) -> Path:
+    def database_file(self) -> Path:
         """The file of the embedded database."""
         return self.data / "fanfold.db"
 

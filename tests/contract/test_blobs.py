@@ -7,10 +7,12 @@ import os
 from pathlib import Path
 
 import pytest
+from obstore.store import MemoryStore
 
 from fanfold_server.model.errors import DiskFull
 from fanfold_server.model.job import Batch
 from fanfold_server.store.blobs import FolderBlobs
+from fanfold_server.store.object_blobs import ObjectBlobs, open_object_blobs
 from fanfold_server.store.port import (
     BlobKind,
     BlobMissing,
@@ -24,9 +26,11 @@ JOB = "0a1b2c3d-0000-4000-8000-000000000000"
 BATCH = Batch(job=JOB, number=3, start=7, count=2, fence=2)
 
 
-@pytest.fixture
-def blobs(tmp_path: Path) -> Blobs:
-    return FolderBlobs(tmp_path / "blobs")
+@pytest.fixture(params=["folder", "objects"])
+def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
+    if request.param == "folder":
+        return FolderBlobs(tmp_path / "blobs")
+    return ObjectBlobs(MemoryStore())
 
 
 def below(root: Path) -> list[Path]:
@@ -116,3 +120,9 @@ async def test_what_a_killed_writer_left_is_removed_later(tmp_path: Path) -> Non
     os.utime(old, (0, 0))
     FolderBlobs(tmp_path)
     assert (old.exists(), fresh.exists()) == (False, True)
+
+
+@pytest.mark.parametrize("address", ["nonsense://bucket", "s3://", "http:"])
+def test_an_address_that_no_store_has_is_told(address: str) -> None:
+    with pytest.raises(ValueError, match=address.split(":", maxsplit=1)[0]):
+        open_object_blobs(address)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -25,7 +25,7 @@ from fanfold_server.store.sql_ledger import SqlLedger
 from fanfold_server.store.sql_scripts import SqlScripts
 from fanfold_server.store.writing import Writer
 
-__all__ = ["Database", "Store", "StoreUnusable", "open_store", "sqlite_url"]
+__all__ = ["URL", "Database", "Store", "StoreUnusable", "open_store", "postgres_url", "sqlite_url"]
 
 BUSY_TIMEOUT_MS = 10_000
 """How long a write waits for another process's."""
@@ -81,6 +81,13 @@ class Store:
 def sqlite_url(path: Path) -> URL:
     """Name a SQLite database by its file."""
     return URL.create("sqlite+aiosqlite", database=str(path))
+
+
+def postgres_url(address: str) -> URL:
+    """Read the address of a PostgreSQL, with whatever driver it names."""
+    return make_url(address.replace("postgres://", "postgresql://", 1)).set(
+        drivername="postgresql+psycopg"
+    )
 
 
 @asynccontextmanager
