@@ -1,0 +1,364 @@
+"""What an agent does with batches, over a real database and an engine of plain functions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from fanfold_server.model.actor import Actor, Role
+from fanfold_server.model.apply import Apply, Index, OnError, ServiceLevel
+from fanfold_server.model.environment import Environment
+from fanfold_server.model.errors import (
+    EngineUnavailable,
+    JobNotRunning,
+    JobRunning,
+    Overloaded,
+    UnknownEnvironment,
+    UnknownJob,
+)
+from fanfold_server.model.job import Job, JobState
+from fanfold_server.model.script import Script
+from fanfold_server.service.dispatching import MAX_STARTS, Dispatcher
+from fanfold_server.service.jobs import Jobs, Submission
+from fanfold_server.store.port import Quota
+from fanfold_server.store.sql import Store, open_store, sqlite_url
+from tests.fakes.blobs import MemoryBlobs
+from tests.fakes.engine import PlainEngine
+
+ALICE = Actor(user_id=1, name="ALICE", role=Role.DEVELOPER)
+BOB = Actor(user_id=2, name="BOB", role=Role.DEVELOPER)
+LIMIT_S = 20.0
+LEASE_S = 0.6
+
+
+class OneEnvironment:
+    """The default environment, until it is taken away."""
+
+    here = True
+
+    def find(self, name: str | None) -> Environment:
+        if not self.here:
+            raise UnknownEnvironment(f"There is no environment {name!r}.")
+        return Environment(name="default", prefix=Path("/nowhere"), kind="venv")
+
+    async def listing(self, actor: Actor) -> list[dict[str, object]]:
+        return [{"name": "default", "of": actor.name}]
+
+
+class OneScript:
+    """A library of one script: whatever the test has put there last."""
+
+    source = "def f(i): ..."
+
+    async def resolve(self, *_which: object) -> Script:
+        return _script(self.source)
+
+
+def _script(source: str) -> Script:
+    return Script(
+        name="f",
+        owner="ALICE",
+        version=1,
+        digest=sha256(source.encode()).hexdigest(),
+        source=source,
+        entry="f",
+        description=None,
+        created=datetime.now(UTC),
+    )
+
+
+@dataclass
+class House:
+    """Jobs, and the means to have agents."""
+
+    store: Store
+    jobs: Jobs
+    blobs: MemoryBlobs
+    environments: OneEnvironment = field(default_factory=OneEnvironment)
+
+    def agent(self, engine: PlainEngine, name: str = "a", lease_s: float = 15.0) -> Dispatcher:
+        return Dispatcher(
+            agent=name,
+            store=self.store.jobs,
+            blobs=self.blobs,
+            signals=self.store.signals,
+            engine=engine,
+            environments=self.environments,
+            slots=4,
+            per_owner=100,
+            lease_s=lease_s,
+        )
+
+    @asynccontextmanager
+    async def working(self, engine: PlainEngine, name: str = "a") -> AsyncIterator[Dispatcher]:
+        agent = self.agent(engine, name)
+        agent.open()
+        try:
+            yield agent
+        finally:
+            await agent.close(0)
+
+    async def submit(self, times: int, *, on_error: OnError = OnError.FAIL, **more: Any) -> Job:
+        apply = Apply(
+            script=_script(OneScript.source),
+            environment=self.environments.find(None),
+            caller="ALICE",
+            split=Index(times=times),
+            parameters=b"{}",
+            degree=4,
+            seed=1,
+            graphics=False,
+            service=ServiceLevel.LOW,
+            on_error=on_error,
+        )
+        return await self.jobs.submit(ALICE, apply, Submission(**more))
+
+    async def ended(self, job: Job) -> Job:
+        async with asyncio.timeout(LIMIT_S):
+            async for now in self.jobs.watch(ALICE, job.id):
+                job = now
+        return job
+
+    async def answer(self, job: Job) -> Any:
+        result = await self.jobs.result(ALICE, job.id)
+        assert result is not None
+        if result.error is not None:
+            return result.error
+        return orjson.loads(b"".join([piece async for piece in result.pieces]))
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    async with open_store(sqlite_url(tmp_path / "test.db")) as store:
+        blobs = MemoryBlobs()
+        jobs = Jobs(
+            store=store.jobs,
+            ledger=store.ledger,
+            blobs=blobs,
+            signals=store.signals,
+            library=OneScript(),  # type: ignore[arg-type]  # what `resume` needs of it
+            quota=Quota(),
+        )
+        yield House(store=store, jobs=jobs, blobs=blobs)
+
+
+async def _until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(LIMIT_S):
+        while not condition():  # noqa: ASYNC110  # what it asks has no event
+            await asyncio.sleep(0.01)
+
+
+def _fails_at(*indexes: int) -> Callable[[int], int]:
+    def function(index: int) -> int:
+        if index in indexes:
+            raise ValueError(f"no {index}")
+        return index * 10
+
+    return function
+
+
+async def test_the_answer_is_in_index_order(house: House) -> None:
+    engine = PlainEngine(_fails_at())
+    async with house.working(engine):
+        job = await house.ended(await house.submit(1000))
+    assert job.state is JobState.SUCCEEDED
+    assert await house.answer(job) == {"result": [10 * i for i in range(1, 1001)]}
+    assert sorted(engine.calls) == list(range(1, 1001))
+
+
+async def test_resume_runs_the_failed_calls_and_no_other(house: House) -> None:
+    planted = sorted({(i * 263) % 10_000 + 1 for i in range(37)})
+    async with house.working(PlainEngine(_fails_at(*planted))):
+        job = await house.ended(await house.submit(10_000, on_error=OnError.CONTINUE))
+    assert (job.state, job.returned, job.failed) == (JobState.PARTLY_FAILED, 9963, 37)
+    failed = await house.jobs.outcomes(ALICE, job.id, state="failed", start=0, limit=1000)
+    assert [entry.index for entry in failed] == planted
+    groups = await house.jobs.errors(ALICE, job.id)
+    assert [(group.count, group.pattern) for group in groups] == [(37, "no #")]
+    mended = PlainEngine(_fails_at())
+    async with house.working(mended, "b"):
+        again = await house.ended(await house.jobs.resume(ALICE, job.id))
+    assert sorted(mended.calls) == planted
+    assert again.state is JobState.SUCCEEDED
+    assert await house.answer(again) == {"result": [10 * i for i in range(1, 10_001)]}
+
+
+async def test_extend_keeps_the_old_values(house: House) -> None:
+    async with house.working(PlainEngine(lambda i: ["old", i])):
+        job = await house.ended(await house.submit(500))
+    longer = PlainEngine(lambda i: ["new", i])
+    async with house.working(longer, "b"):
+        more = await house.ended(await house.jobs.extend(ALICE, job.id, 700))
+    assert sorted(longer.calls) == list(range(501, 701))
+    assert await house.answer(more) == {
+        "result": [["old" if i <= 500 else "new", i] for i in range(1, 701)]
+    }
+
+
+async def test_a_job_that_failed_early_is_resumed_where_it_stopped(house: House) -> None:
+    async with house.working(PlainEngine(_fails_at(300))):
+        job = await house.ended(await house.submit(1000))
+    assert job.state is JobState.FAILED
+    assert (await house.answer(job))["errorMessage"] == "ValueError: no 300"
+    mended = PlainEngine(_fails_at())
+    async with house.working(mended, "b"):
+        again = await house.ended(await house.jobs.resume(ALICE, job.id))
+    assert await house.answer(again) == {"result": [10 * i for i in range(1, 1001)]}
+    assert 300 in mended.calls
+    assert len(mended.calls) == 1000 - job.returned
+
+
+async def test_a_canary_costs_one_call(house: House) -> None:
+    engine = PlainEngine(_fails_at(*range(1, 10_001)))
+    async with house.working(engine):
+        job = await house.ended(await house.submit(10_000, on_error=OnError.CONTINUE, canary=True))
+    assert job.state is JobState.FAILED
+    assert engine.calls == [1]
+
+
+async def test_more_failures_than_allowed_end_the_job(house: House) -> None:
+    engine = PlainEngine(_fails_at(*range(1, 10_001, 2)))
+    async with house.working(engine):
+        job = await house.ended(
+            await house.submit(10_000, on_error=OnError.CONTINUE, max_failures=20)
+        )
+    assert job.state is JobState.FAILED
+    assert len(engine.calls) < 5_000
+
+
+async def test_cancel_stops_what_runs_and_keeps_what_has_finished(house: House) -> None:
+    engine = PlainEngine(_fails_at())
+    async with house.working(engine) as agent:
+        engine.open.clear()
+        job = await house.submit(1000)
+        await _until(lambda: engine.running)
+        await house.jobs.cancel(ALICE, job.id)
+        await _until(lambda: not engine.running and not agent.in_hand)
+    job = await house.jobs.get(ALICE, job.id)
+    assert job.state is JobState.CANCELLED
+    assert (await house.answer(job))["errorCode"] == 3008
+    with pytest.raises(JobNotRunning):
+        await house.jobs.cancel(ALICE, job.id)
+
+
+async def test_deleting_a_running_job_stops_it(house: House) -> None:
+    engine = PlainEngine(_fails_at())
+    engine.open.clear()
+    async with house.working(engine) as agent:
+        job = await house.submit(100)
+        await _until(lambda: engine.running)
+        await house.jobs.delete(ALICE, job.id)
+        await _until(lambda: not engine.running and not agent.in_hand)
+    with pytest.raises(UnknownJob):
+        await house.jobs.get(ALICE, job.id)
+    assert house.blobs.blobs == {}
+
+
+async def test_what_does_not_end_within_the_grace_is_given_back(house: House) -> None:
+    """Another agent has it at once, long before the lease runs out."""
+    slow = PlainEngine(_fails_at())
+    slow.open.clear()
+    agent = house.agent(slow)
+    agent.open()
+    job = await house.submit(10)
+    await _until(lambda: slow.running == 4)
+    await agent.close(0.05)
+    assert slow.running == 0
+    async with house.working(PlainEngine(_fails_at()), "b"):
+        job = await house.ended(job)
+    assert await house.answer(job) == {"result": [10 * i for i in range(1, 11)]}
+
+
+async def test_a_lost_lease_is_taken_over_and_its_outcomes_are_dropped(house: House) -> None:
+    stale = PlainEngine(lambda _: "stale")
+    stale.open.clear()
+    agent = house.agent(stale, "stale", lease_s=LEASE_S)
+    agent.open()
+    job = await house.submit(2)
+    await _until(lambda: stale.running == 2)
+    for loop in agent._loops:
+        loop.cancel()  # as if it was stopped: it neither renews nor claims
+    async with house.working(PlainEngine(lambda _: "fresh"), "b"):
+        job = await house.ended(job)
+    stale.open.set()
+    await _until(lambda: not agent.in_hand)
+    await agent.close(0)
+    assert await house.answer(job) == {"result": ["fresh", "fresh"]}
+
+
+async def test_an_agent_that_lives_keeps_what_takes_longer_than_a_lease(house: House) -> None:
+    engine = PlainEngine(_fails_at())
+    engine.open.clear()
+    agent = house.agent(engine, lease_s=LEASE_S)
+    agent.open()
+    async with house.working(other := PlainEngine(_fails_at()), "b"):
+        job = await house.submit(1)
+        await _until(lambda: engine.running + other.running == 1)
+        if other.running:
+            job = await house.ended(job)
+        else:
+            await asyncio.sleep(2 * LEASE_S)
+            assert other.calls == []
+            engine.open.set()
+            job = await house.ended(job)
+    await agent.close(0)
+    assert job.state is JobState.SUCCEEDED
+
+
+async def test_a_busy_engine_is_asked_again(house: House) -> None:
+    engine = PlainEngine(_fails_at())
+    engine.refusals = [Overloaded()] * 3
+    async with house.working(engine):
+        job = await house.ended(await house.submit(3))
+    assert job.state is JobState.SUCCEEDED
+
+
+async def test_an_environment_that_does_not_start_ends_the_job(house: House) -> None:
+    engine = PlainEngine(_fails_at())
+    engine.refusals = [EngineUnavailable("it is broken")] * MAX_STARTS
+    async with house.working(engine):
+        job = await house.ended(await house.submit(1, on_error=OnError.CONTINUE))
+    assert job.state is JobState.FAILED
+    assert (await house.answer(job))["errorMessage"] == "it is broken"
+
+
+async def test_an_environment_that_is_gone_ends_the_job(house: House) -> None:
+    job = await house.submit(100, on_error=OnError.CONTINUE)
+    house.environments.here = False
+    async with house.working(PlainEngine(_fails_at())):
+        job = await house.ended(job)
+    assert job.state is JobState.FAILED
+    assert (await house.answer(job))["errorCode"] == 3011
+
+
+async def test_jobs_of_others_are_unknown(house: House) -> None:
+    job = await house.submit(1)
+    for act in (house.jobs.get, house.jobs.cancel, house.jobs.delete, house.jobs.resume):
+        with pytest.raises(UnknownJob):
+            await act(BOB, job.id)
+    with pytest.raises(JobRunning):
+        await house.jobs.resume(ALICE, job.id)
+
+
+async def test_values_are_followed_while_they_come(house: House) -> None:
+    engine = PlainEngine(_fails_at(5))
+    engine.open.clear()
+    async with house.working(engine):
+        job = await house.submit(400, on_error=OnError.CONTINUE)
+        await _until(lambda: engine.running)
+        asyncio.get_running_loop().call_later(0.1, engine.open.set)
+        lines = b""
+        async with asyncio.timeout(LIMIT_S):
+            async for stretch in house.jobs.values(ALICE, job.id, start=3, follow=True):
+                lines += stretch.ndjson
+    want = [None if i == 5 else 10 * i for i in range(3, 401)]
+    assert [orjson.loads(line) for line in lines.splitlines()] == want
