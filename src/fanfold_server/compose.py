@@ -120,6 +120,7 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
                 health=_health(running),
                 max_body_bytes=settings.max_body_mib * MIB,
                 public_url=settings.public_url,
+                trust_forwarded=settings.trust_forwarded,
                 record=None if log is None else log.record,
             ),
             settings=settings,

@@ -84,6 +84,11 @@ class Settings(BaseSettings):
         pattern=r"^https?://[^/\s]+$",
         description="Scheme, host and port under which clients reach the server, for links.",
     )
+    trust_forwarded: bool = Field(
+        False,
+        description="Take scheme and host of links from X-Forwarded-Proto and X-Forwarded-Host, "
+        "which a proxy in front sets on every request.",
+    )
 
     # ------------------------------------------------------------------------- environments
     environment_dirs: Annotated[tuple[Path, ...], NoDecode] = Field(
