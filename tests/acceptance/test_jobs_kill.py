@@ -5,19 +5,24 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from random import Random
 
 import pytest
 
-from tests.acceptance.chaos import FAULTS, LEASE_S, Cluster, run_rounds
+from tests.acceptance.chaos import FAULTS, LEASE_S, Cluster, Fault, run_rounds
 from tests.acceptance.processes import until
+from tests.contract.postgres import NoPostgres, started
 
 GONE_LIMIT_S = 15
 
 
-def _kill_rounds(folder: Path, rounds: int, seed: int, *options: str) -> None:
+def _kill_rounds(
+    folder: Path, rounds: int, seed: int, *options: str, faults: Mapping[str, Fault] = FAULTS
+) -> None:
     with Cluster(folder, *options) as cluster:
-        tally = run_rounds(cluster, rounds=rounds, faults=FAULTS, seed=seed)
+        tally = run_rounds(cluster, rounds=rounds, faults=faults, seed=seed)
     until(
         lambda: not cluster.survivors(), GONE_LIMIT_S, "what was killed is gone with its children"
     )
@@ -25,14 +30,46 @@ def _kill_rounds(folder: Path, rounds: int, seed: int, *options: str) -> None:
     print(tally)  # noqa: T201  # what was killed, and that nothing was lost
 
 
-@pytest.mark.timeout(300)
+def _kill_rounds_on_postgres(folder: Path, rounds: int, seed: int) -> None:
+    """Two agents over a PostgreSQL that crashes and comes back, too."""
+    try:
+        running = started(durable=True)
+        server = running.__enter__()
+    except NoPostgres as exc:
+        pytest.skip(str(exc))
+
+    def crash(_cluster: Cluster, pick: Random) -> bool:
+        server.kill(signal.SIGQUIT)
+        time.sleep(pick.uniform(0, 1))
+        server.start()
+        return True
+
+    try:
+        url = server.make_database().render_as_string(hide_password=False)
+        faults = {**FAULTS, "databases": crash}
+        _kill_rounds(folder, rounds, seed, "--database", url, faults=faults)
+    finally:
+        running.__exit__(None, None, None)
+
+
+@pytest.mark.timeout(900)
 def test_no_job_is_lost_whatever_is_killed(tmp_path: Path) -> None:
-    _kill_rounds(tmp_path, 3, 11)
+    _kill_rounds(tmp_path, 2, 11)
+
+
+@pytest.mark.timeout(900)
+def test_no_job_is_lost_on_a_postgres_that_crashes(tmp_path: Path) -> None:
+    _kill_rounds_on_postgres(tmp_path, 1, 12)
 
 
 @pytest.mark.soak
 def test_no_job_is_lost_in_fifty_rounds(tmp_path: Path) -> None:
     _kill_rounds(tmp_path, 50, int(time.time()))
+
+
+@pytest.mark.soak
+def test_no_job_is_lost_in_fifty_rounds_on_postgres(tmp_path: Path) -> None:
+    _kill_rounds_on_postgres(tmp_path, 50, int(time.time()))
 
 
 def test_a_stale_agent_changes_nothing(tmp_path: Path) -> None:
