@@ -15,7 +15,7 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from fanfold_server.settings import Settings
 
 T = TypeVar("T")
+C = TypeVar("C", bound=Callable[..., object])
 
 GRACE_S = 5
 """How long requests may go on when the server is told to stop."""
@@ -46,6 +47,15 @@ _data_option = click.option(
     type=click.Path(path_type=Path),
     help="Directory of the server's state.  [FANFOLD_DATA]",
 )
+_database_option = click.option(
+    "--database",
+    help="Address of a PostgreSQL in place of the file there.  [FANFOLD_DATABASE]",
+)
+
+
+def _place_options(command: C) -> C:
+    """Let a command be told which database; it gets what it is told as `**place`."""
+    return _data_option(_database_option(command))
 
 
 # ------------------------------------------------------------------------------------------- serve
@@ -254,52 +264,52 @@ _password_option = click.option(
 @user.command("add")
 @_name_argument
 @click.option("--role", type=click.Choice(["developer", "admin"]), default="developer")
-@_data_option
+@_place_options
 @_password_option
-def user_add(name: str, role: str, data: Path | None, password_stdin: bool) -> None:
+def user_add(name: str, role: str, password_stdin: bool, **place: object) -> None:
     """Add the account NAME."""
     from fanfold_server.model.actor import Role
 
     password = _read_password(from_stdin=password_stdin)
-    _with_access(data, lambda access: access.add_user(name, password, Role(role)))
+    _with_access(place, lambda access: access.add_user(name, password, Role(role)))
     click.echo(f"added {name.upper()} as {role}", err=True)
 
 
 @user.command("list")
-@_data_option
-def user_list(data: Path | None) -> None:
+@_place_options
+def user_list(**place: object) -> None:
     """List all accounts: name, role, state, since when."""
-    for account in _with_access(data, lambda access: access.list_users()):
+    for account in _with_access(place, lambda access: access.list_users()):
         state = "disabled" if account.disabled else "enabled"
         click.echo(f"{account.name}\t{account.role}\t{state}\t{account.created:%Y-%m-%dT%H:%M:%SZ}")
 
 
 @user.command("disable")
 @_name_argument
-@_data_option
-def user_disable(name: str, data: Path | None) -> None:
+@_place_options
+def user_disable(name: str, **place: object) -> None:
     """Keep NAME from logging in, and end its sessions."""
-    _with_access(data, lambda access: access.disable(name))
+    _with_access(place, lambda access: access.disable(name))
     click.echo(f"disabled {name.upper()}", err=True)
 
 
 @user.command("enable")
 @_name_argument
-@_data_option
-def user_enable(name: str, data: Path | None) -> None:
+@_place_options
+def user_enable(name: str, **place: object) -> None:
     """Let NAME log in again."""
-    _with_access(data, lambda access: access.enable(name))
+    _with_access(place, lambda access: access.enable(name))
     click.echo(f"enabled {name.upper()}", err=True)
 
 
 @user.command("set-password")
 @_name_argument
-@_data_option
+@_place_options
 @_password_option
-def user_set_password(name: str, data: Path | None, password_stdin: bool) -> None:
+def user_set_password(name: str, password_stdin: bool, **place: object) -> None:
     """Give NAME another password, and end its sessions."""
     password = _read_password(from_stdin=password_stdin)
-    _with_access(data, lambda access: access.set_password(name, password))
+    _with_access(place, lambda access: access.set_password(name, password))
     click.echo(f"changed the password of {name.upper()}", err=True)
 
 
@@ -313,7 +323,7 @@ def _read_password(*, from_stdin: bool) -> str:
     return line.removesuffix("\n").removesuffix("\r")
 
 
-def _with_access(data: Path | None, act: Callable[[Access], Awaitable[T]]) -> T:
+def _with_access(place: Mapping[str, object], act: Callable[[Access], Awaitable[T]]) -> T:
     from fanfold_server.compose import open_access
 
     async def run() -> T:
@@ -321,7 +331,7 @@ def _with_access(data: Path | None, act: Callable[[Access], Awaitable[T]]) -> T:
             return await act(access)
 
     with _clear_errors():
-        settings = _settings(data=data)
+        settings = _settings(**place)
         return asyncio.run(run())
 
 
@@ -329,13 +339,13 @@ def _with_access(data: Path | None, act: Callable[[Access], Awaitable[T]]) -> T:
 
 
 @click.command()
-@_data_option
-def migrate(data: Path | None) -> None:
+@_place_options
+def migrate(**place: object) -> None:
     """Bring the database up to date. A server does this by itself when it starts."""
     from fanfold_server.compose import migrate_store
 
     with _clear_errors():
-        settings = _settings(data=data)
+        settings = _settings(**place)
         migrate_store(settings)
     embedded = settings.database is None
     click.echo(f"{settings.database_file if embedded else 'the database'} is up to date", err=True)
