@@ -30,9 +30,9 @@ class Output:
         """Put descriptors 1 and 2 and sys.stdout and sys.stderr (back) in place."""
         os.dup2(self._file, 1)
         os.dup2(self._file, 2)
-        if self._out is None or self._out.closed:
+        if _is_unusable(self._out):
             self._out = _writer(1)
-        if self._err is None or self._err.closed:
+        if _is_unusable(self._err):
             self._err = _writer(2)
         sys.stdout = sys.__stdout__ = self._out  # type: ignore[misc]  # Final for others
         sys.stderr = sys.__stderr__ = self._err  # type: ignore[misc]
@@ -52,8 +52,16 @@ class Output:
         return text
 
 
+def _is_unusable(stream: io.TextIOWrapper | None) -> bool:
+    """Say whether a stream is closed, or what was below it has been detached."""
+    try:
+        return stream is None or stream.closed or stream.buffer.closed
+    except ValueError:
+        return True
+
+
 def _writer(descriptor: int) -> io.TextIOWrapper:
+    """Return a text stream that keeps nothing back: not even a crash loses what was printed."""
     raw = io.FileIO(descriptor, "w", closefd=False)
-    return io.TextIOWrapper(
-        io.BufferedWriter(raw, 1), "utf-8", "backslashreplace", "\n", write_through=True
-    )
+    # as `python -u` does it; a BufferedWriter keeps one byte however small it is made
+    return io.TextIOWrapper(raw, "utf-8", "backslashreplace", "\n", write_through=True)

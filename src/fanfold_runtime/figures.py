@@ -10,8 +10,13 @@ import io
 import sys
 from typing import Any
 
+from fanfold_runtime.imports import Watcher
+
 DPI = 100
 """Dots per inch, as in the images of the compatible service."""
+
+Image = tuple[bytes, "str | None"]
+"""(PNG file, title)."""
 
 
 class NoMatplotlib(Exception):
@@ -19,11 +24,18 @@ class NoMatplotlib(Exception):
 
 
 class Figures:
-    """Captures figures of the call in hand, in the order in which they were shown or made."""
+    """Captures figures of the call in hand, in the order in which they were shown or made.
 
-    def __init__(self) -> None:
+    Attributes:
+        wanted: whether shown figures are rendered; without it they are only closed.
+    """
+
+    def __init__(self, watcher: Watcher) -> None:
+        self.wanted = False
         self._plt: Any = None
-        self._images: list[tuple[bytes, str | None]] = []
+        self._images: list[Image] = []
+        watcher.on("matplotlib", _keep_backend)
+        watcher.on("matplotlib.pyplot", self._hook)
 
     def prepare(self) -> None:
         """Make sure that matplotlib is there. Raises NoMatplotlib."""
@@ -31,19 +43,11 @@ class Figures:
             import matplotlib.pyplot  # noqa: F401
         except Exception as exc:
             raise NoMatplotlib(str(exc)) from None
-        self.hook()
 
-    def hook(self) -> None:
-        """Take over `show` and keep the backend, once pyplot has been imported by anyone."""
-        plt: Any = sys.modules.get("matplotlib.pyplot")
-        if plt is None:
-            return
-        if plt is not self._plt:
-            self._plt = plt
-        if getattr(plt.show, "fanfold", None) is self:
-            return
-        if not plt.get_fignums():  # pyplot chooses its backend late, by what is taken over below
-            plt.switch_backend("agg")
+    def _hook(self, plt: Any) -> None:
+        """Take over `show` and keep the backend; `plt` has just been imported."""
+        self._plt = plt
+        settle(plt)
 
         def show(*_args: object, **_kwargs: object) -> None:
             """Render every open figure, then close them."""
@@ -54,46 +58,52 @@ class Figures:
             self._take(figure)
             plt.close(figure)
 
-        def stay(*_args: object, **_kwargs: object) -> None:
-            """Keep Agg."""
-
-        show.fanfold = self  # type: ignore[attr-defined]
         plt.show = show
-        plt.switch_backend = stay
-        matplotlib: Any = sys.modules["matplotlib"]
-        matplotlib.use = stay
-        matplotlib.figure.Figure.show = figure_show
+        plt.switch_backend = _stay
+        plt.Figure.show = figure_show
 
-    def take(self) -> list[tuple[bytes, str | None]]:
-        """Return [(PNG bytes, title or None), …] of the call and close its figures."""
-        self.hook()
-        if self._plt is not None:
+    def take(self) -> list[Image]:
+        """Return the images of the call and close its figures."""
+        if self._plt is not None and self._plt.get_fignums():
             self._take_open()
         images, self._images = self._images, []
         return images
 
     def drop(self) -> None:
         """Close whatever a call left open."""
-        if self._images:
+        if self._plt is not None:
             self._images = []
-        plt: Any = sys.modules.get("matplotlib.pyplot")
-        if plt is not None:
-            self.hook()
-            if plt.get_fignums():
-                plt.close("all")
+            if self._plt.get_fignums():
+                self._plt.close("all")
 
     def _take_open(self) -> None:
         plt = self._plt
         try:
-            for number in plt.get_fignums():
+            for number in plt.get_fignums() if self.wanted else ():
                 self._take(plt.figure(number))
         finally:
             plt.close("all")
 
     def _take(self, figure: Any) -> None:
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=DPI)
-        self._images.append((buffer.getvalue(), _title(figure)))
+        if self.wanted:
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format="png", dpi=DPI)
+            self._images.append((buffer.getvalue(), _title(figure)))
+
+
+def settle(plt: Any = None) -> None:
+    """Choose the backend for good, if pyplot has been imported."""
+    plt = plt or sys.modules.get("matplotlib.pyplot")
+    if plt is not None:
+        plt.switch_backend("agg")
+
+
+def _keep_backend(matplotlib: Any) -> None:
+    matplotlib.use = _stay
+
+
+def _stay(*_args: object, **_kwargs: object) -> None:
+    """Keep Agg."""
 
 
 def _title(figure: Any) -> str | None:

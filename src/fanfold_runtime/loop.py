@@ -19,7 +19,8 @@ from typing import Any
 from fanfold_runtime import protocol as p
 from fanfold_runtime.capture import Output
 from fanfold_runtime.channel import Channel, Closed
-from fanfold_runtime.figures import Figures
+from fanfold_runtime.figures import Figures, Image
+from fanfold_runtime.imports import Watcher
 from fanfold_runtime.loading import Program, unload
 from fanfold_runtime.plain import NotJson
 from fanfold_runtime.report import Report
@@ -50,8 +51,9 @@ class Worker:
     def __init__(self, channel: Channel, log_file: int) -> None:
         self._channel = channel
         self._output = Output(log_file)
-        self._figures = Figures()
-        self._restorer = Restorer(log_file)
+        watcher = Watcher()
+        self._figures = Figures(watcher)
+        self._restorer = Restorer(self._output, watcher)
         self._programs: collections.OrderedDict[bytes, Program] = collections.OrderedDict()
         self._orjson = find_orjson()
         self._ticker: Ticker | None = None
@@ -97,8 +99,8 @@ class Worker:
         if run is None or not run.touched:
             return None
         run.module = run.function = None
-        self._figures.drop()
-        unfit = self._restorer.restore(self._output)
+        self._drop_figures()
+        unfit = self._restorer.restore()
         self._output.take(0)
         return unfit
 
@@ -197,7 +199,7 @@ class Worker:
             keywords = run.keywords()
             failure: Failure | None = None
             text: bytes | None = None
-            images: list[tuple[bytes, str | None]] = []
+            images: list[Image] = []
             before = _clock()
             try:
                 seeder.reseed(index)
@@ -207,7 +209,7 @@ class Worker:
                     function(index, **keywords) if run.indexed else function(**keywords)
                 )
                 if run.graphics:
-                    images = self._figures.take()
+                    images = run.check_images(self._figures.take())
             except BaseException as exc:
                 failure = run.failure(exc)
             log = self._take_log(run)
@@ -227,19 +229,18 @@ class Worker:
         report.end()
 
     def _take_log(self, run: Run) -> str:
-        for stream in (sys.stdout, sys.stderr):  # what a script put there may buffer
+        for name in ("stdout", "stderr"):  # what a script put there may buffer
             try:
-                stream.flush()
+                getattr(sys, name).flush()
             except BaseException:  # closed, replaced by anything
                 self._output.restore()
         return self._output.take(run.max_log_bytes)
 
     def _drop_figures(self) -> None:
-        if "matplotlib.pyplot" in sys.modules:
-            try:
-                self._figures.drop()
-            except BaseException:  # a script may have broken pyplot; the fingerprint will tell
-                return
+        try:
+            self._figures.drop()
+        except BaseException:  # a script may have broken pyplot; the fingerprint will tell
+            return
 
 
 def main(sock: socket.socket, log_file: int, hello: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import time
 
 from fanfold_runtime import protocol as p
 from fanfold_runtime.channel import Channel
+from fanfold_runtime.figures import Image
 from fanfold_runtime.run import Failure, Run
 
 _clock = time.perf_counter
@@ -73,7 +74,7 @@ class Report:
         self,
         failure: Failure | None,
         text: bytes | None = None,
-        images: list[tuple[bytes, str | None]] | None = None,
+        images: list[Image] | None = None,
         log: str = "",
         elapsed_us: int = 0,
     ) -> None:

@@ -1,158 +1,286 @@
 """Puts the process back after a run, so that the next run of the same owner starts as the first.
 
-What can be put back is put back: working directory, environment, umask, streams, warnings, signal
-handlers and timers, recursion limit, NumPy's error state and print options, matplotlib's
-rcParams and figures. What cannot makes the worker unfit: threads, child processes and descriptors
-that were left, library functions that were replaced, memory that was not given back.
+What can be put back is put back: working directory, environment, umask, streams, warnings, signals
+and timers, hooks and limits of the interpreter, locale, logging, and the settings of libraries.
+What cannot makes the worker unfit: threads, child processes, descriptors and directories that were
+left, limits of the process, library functions that were replaced, memory that was not given back.
 """
 
 from __future__ import annotations
 
 import _thread
+import decimal
+import fcntl
 import gc
+import locale
+import logging
 import os
+import resource
 import signal
+import stat
 import sys
+import threading
+import time
 import warnings
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+
+from fanfold_runtime.fingerprint import MODULES, Fingerprint
+from fanfold_runtime.libraries import Libraries
 
 if TYPE_CHECKING:
     from fanfold_runtime.capture import Output
-
-_WATCHED = """
-    builtins os sys io json json.encoder json.decoder math random time datetime pickle threading
-    subprocess numpy numpy.random numpy.linalg pandas matplotlib matplotlib.pyplot
-    """.split()  # noqa: SIM905  # a list of words is read as words
-
-_VOLATILE = frozenset(
-    """
-    argv environ environb last_exc last_traceback last_type last_value modules path rcParams show
-    stderr stdin stdout switch_backend use
-    """.split()  # noqa: SIM905
-)
+    from fanfold_runtime.imports import Watcher
 
 MEMORY_GROWTH_BYTES = 512 << 20
-"""Resident memory that a worker may gain over its first run before it is replaced."""
+"""Resident memory that a worker may gain before it is replaced."""
+
+THREAD_END_S = 0.02
+"""How long a thread that was joined may take to be gone."""
+
+_LIMITS = [getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")]
+_TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+_DESCRIPTORS = "/proc/self/fd"
 
 
 class Restorer:
     """Knows how the process looked before the first run.
 
     Args:
-        probe: a descriptor of ours; the lowest free number next to it tells whether any were left.
+        output: descriptors 1 and 2 and the streams on them.
+        watcher: tells which libraries are imported.
     """
 
-    def __init__(self, probe: int) -> None:
-        self._probe = probe
-        self._cwd = os.getcwd()
-        self._environ = dict(os.environ)
-        self._path = list(sys.path)
-        self._filters = list(warnings.filters)
-        self._limit = sys.getrecursionlimit()
-        self._switch = sys.getswitchinterval()
-        self._handlers = {n: signal.getsignal(n) for n in signal.valid_signals()}
-        self._threads = _threads()
-        self._free = self._lowest_free()
-        self._np: Any = sys.modules.get("numpy")
-        self._np_state = (self._np.geterr(), self._np.get_printoptions()) if self._np else ({}, {})
-        mpl: Any = sys.modules.get("matplotlib")
-        self._rc: dict[str, Any] | None = None if mpl is None else dict.copy(mpl.rcParams)
-        self._functions = _fingerprint()
-        self._resident = 0
+    def __init__(self, output: Output, watcher: Watcher) -> None:
+        self._output = output
+        self._functions = Fingerprint()
+        for name in MODULES:
+            watcher.on(name, self._functions.add)
+        self._libraries = Libraries(watcher)
+        self._interpreter = _Interpreter()
+        self._threads = _count_threads()
+        self._descriptors = _descriptors()
+        self._stdin = _identity(0)
+        self._home = os.getcwd()
+        self._home_identity = _identity(self._home)
+        self._limits = _limits()
+        self._priority = os.getpriority(os.PRIO_PROCESS, 0)
+        self._resident = _resident_bytes()
 
     def allow_thread(self) -> None:
         """Count one more thread as ours."""
         self._threads += 1
 
-    def restore(self, output: Output) -> str | None:
+    def restore(self) -> str | None:
         """Put things back; return why the worker is unfit for another run, or None."""
-        unfit = self._unfit()
-        if unfit:
-            return unfit
-        output.restore()
-        os.chdir(self._cwd)
+        try:
+            for reason in self._reasons():
+                return reason
+            self._output.restore()
+            os.chdir(self._home)
+            self._interpreter.restore()
+            self._libraries.restore()
+        except BaseException as exc:  # e.g. a script's directory that cannot be entered any more
+            return "it could not be put back: %s" % type(exc).__name__
+        return None
+
+    def _reasons(self) -> Iterator[str]:
+        """Yield why the worker is unfit, cheap questions first."""
+        changed = self._functions.changed()
+        if changed:
+            yield changed
+        if _count_threads() != self._threads and not self._threads_end():
+            yield "a thread was left running"
+        with suppress(ChildProcessError):
+            os.waitpid(-1, os.WNOHANG)
+            yield "a child process was left"
+        if _identity(0) != self._stdin:
+            yield "stdin was closed or replaced"
+        now = _descriptors()
+        if now != self._descriptors:
+            if self._descriptors - now:
+                yield "descriptors were closed"
+            for number in now - self._descriptors:
+                if not _is_of_library(number):
+                    yield "a descriptor was left open: %s" % _target(number)
+            self._descriptors = now
+        if _limits() != self._limits or os.getpriority(os.PRIO_PROCESS, 0) != self._priority:
+            yield "limits of the process were changed"
+        if _identity(self._home) != self._home_identity or not self._empty_home():
+            yield "the working directory was changed, or holds a directory"
+        if _peak_bytes() > self._resident + MEMORY_GROWTH_BYTES:
+            resident = _resident_bytes()
+            if resident > self._resident + MEMORY_GROWTH_BYTES:
+                yield "memory grew to %d MiB" % (resident >> 20)
+
+    def _threads_end(self) -> bool:
+        """A thread that was joined is counted for a moment longer."""
+        deadline = time.monotonic() + THREAD_END_S
+        while _count_threads() > self._threads and time.monotonic() < deadline:
+            time.sleep(0.0002)
+        return _count_threads() == self._threads
+
+    def _empty_home(self) -> bool:
+        """Remove the files that were left; say whether that was all."""
+        with os.scandir(self._home) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    return False  # libraries may remember a temporary directory
+                os.unlink(entry.path)
+        return True
+
+
+class _Interpreter:
+    """What a process has one of, and a script may set: remembered and put back."""
+
+    def __init__(self) -> None:
+        self._environ = os.environ
+        self._variables = dict(os.environ)
+        self._zone = time.tzname
+        self._lists = [
+            (sys, name, getattr(sys, name), list(getattr(sys, name)))
+            for name in ("argv", "meta_path", "path", "path_hooks")
+        ]
+        self._attributes = [
+            (owner, name, getattr(owner, name))
+            for owner, name in (
+                (os, "environ"),
+                (sys, "breakpointhook"),
+                (sys, "displayhook"),
+                (sys, "excepthook"),
+                (sys, "unraisablehook"),
+                (threading, "excepthook"),
+                (warnings, "filters"),
+                (warnings, "formatwarning"),
+                (warnings, "showwarning"),
+            )
+        ]
+        self._filters = list(warnings.filters)
+        self._recursion = sys.getrecursionlimit()
+        self._switch = sys.getswitchinterval()
+        self._collecting = gc.get_threshold()
+        self._decimals = decimal.getcontext().copy()
+        self._locale = locale.setlocale(locale.LC_ALL)
+        self._handlers = {n: signal.getsignal(n) for n in signal.valid_signals()}
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        self._log_level = logging.root.level
+        self._log_handlers = list(logging.root.handlers)
+        self._processors = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+
+    def restore(self) -> None:
+        for owner, name, value in self._attributes:
+            if getattr(owner, name, None) is not value:
+                setattr(owner, name, value)
+        for owner, name, held, content in self._lists:
+            if getattr(owner, name, None) is not held:
+                setattr(owner, name, held)
+            if held != content:
+                held[:] = content
+        self._restore_variables()
+        self._restore_signals()
         os.umask(0o077)
-        if dict(os.environ) != self._environ:
-            os.environ.clear()
-            os.environ.update(self._environ)
-        sys.path[:] = self._path
         if warnings.filters != self._filters:
             warnings.resetwarnings()  # tells the C side that the list changed
             warnings.filters[:] = self._filters  # type: ignore[index]  # a list in truth
-        sys.setrecursionlimit(self._limit)
+        sys.setrecursionlimit(self._recursion)
         sys.setswitchinterval(self._switch)
         sys.settrace(None)
         sys.setprofile(None)
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        gc.enable()
+        gc.set_threshold(*self._collecting)
+        decimal.setcontext(self._decimals.copy())
+        if locale.setlocale(locale.LC_ALL) != self._locale:
+            locale.setlocale(locale.LC_ALL, self._locale)
+        self._restore_logging()
+        _forget_event_loop()
+
+    def _restore_variables(self) -> None:
+        if self._environ.copy() != self._variables:
+            self._environ.clear()
+            self._environ.update(self._variables)
+        if time.tzname != self._zone:
+            time.tzset()
+
+    def _restore_logging(self) -> None:
+        """Undo `logging.basicConfig` and its like."""
+        root = logging.root
+        if root.handlers != self._log_handlers:
+            for handler in root.handlers:
+                if handler not in self._log_handlers:
+                    handler.close()
+            root.handlers[:] = self._log_handlers
+        if root.level != self._log_level:
+            root.setLevel(self._log_level)
+        if root.manager.disable:
+            logging.disable(logging.NOTSET)
+
+    def _restore_signals(self) -> None:
+        for timer in _TIMERS:
+            signal.setitimer(timer, 0)
         for number, handler in self._handlers.items():
             if signal.getsignal(number) is not handler:
                 signal.signal(number, handler)
-        if self._np is not None:
-            errors, printing = self._np_state
-            self._np.seterr(**errors)
-            if self._np.get_printoptions() != printing:
-                self._np.set_printoptions(**printing)
-        mpl: Any = sys.modules.get("matplotlib")
-        if mpl is not None:
-            if self._rc is None:  # imported by this run
-                self._rc = dict.copy(mpl.rcParamsOrig)
-            if dict.copy(mpl.rcParams) != self._rc:
-                dict.update(mpl.rcParams, self._rc)
-        if not gc.isenabled():
-            gc.enable()
-        return None
-
-    def _unfit(self) -> str | None:
-        if _threads() != self._threads:
-            return "a thread was left running"
-        try:
-            os.waitpid(-1, os.WNOHANG)
-            return "a child process was left"
-        except ChildProcessError:
-            pass
-        if self._lowest_free() != self._free:
-            return "descriptors were left open or closed"
-        for values, names, before in self._functions:
-            for name, value in zip(names, before):
-                if values.get(name) is not value:
-                    return "%s.%s was replaced" % (values.get("__name__"), name)
-        resident = _resident_bytes()
-        if not self._resident:
-            self._resident = resident
-        elif resident > self._resident + MEMORY_GROWTH_BYTES:
-            return "memory grew to %d MiB" % (resident >> 20)
-        return None
-
-    def _lowest_free(self) -> int:
-        number = os.dup(self._probe)
-        os.close(number)
-        return number
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        if self._processors and os.sched_getaffinity(0) != self._processors:
+            os.sched_setaffinity(0, self._processors)
 
 
-def _threads() -> int:
+def _forget_event_loop() -> None:
+    """After `asyncio.run`, older Pythons make no event loop for those who ask for one."""
+    events: Any = sys.modules.get("asyncio.events")
+    if getattr(events, "_event_loop_policy", None) is not None:
+        events._event_loop_policy = None  # noqa: SLF001  # its own setter is to be removed
+
+
+def _count_threads() -> int:
     return _thread._count()  # noqa: SLF001  # counts those that threading does not know, too
 
 
-def _fingerprint() -> list[tuple[dict[str, Any], list[str], list[Any]]]:
-    """[(module's dict, public names, what they stand for)] of the modules that matter."""
-    marks = []
-    for name in _WATCHED:
-        module = sys.modules.get(name)
-        if module is None:
-            continue
-        values = vars(module)
-        names = [
-            n
-            for n, v in values.items()
-            if callable(v) and not n.startswith("_") and n not in _VOLATILE
-        ]
-        marks.append((values, names, [values[n] for n in names]))
-    return marks
+def _descriptors() -> set[str]:
+    """The numbers of the open descriptors, as text; nothing where the system does not tell."""
+    try:
+        found = set(os.listdir(_DESCRIPTORS))
+    except OSError:
+        return set()
+    free = os.dup(1)
+    os.close(free)
+    found.discard(str(free))  # what listed the others
+    return found
+
+
+def _is_of_library(number: str) -> bool:
+    """Say whether a descriptor reads a file of this environment, such as matplotlib's fonts."""
+    prefixes = (sys.prefix + "/", sys.base_prefix + "/")
+    mode = fcntl.fcntl(int(number), fcntl.F_GETFL) & os.O_ACCMODE
+    return mode == os.O_RDONLY and _target(number).startswith(prefixes)
+
+
+def _target(number: str) -> str:
+    return os.readlink("%s/%s" % (_DESCRIPTORS, number))
+
+
+def _identity(where: int | str) -> tuple[int, int, int] | None:
+    """What a descriptor or a path stands for; None if it is closed or gone."""
+    try:
+        found = os.stat(where)
+    except OSError:
+        return None
+    mode = found.st_mode if stat.S_ISDIR(found.st_mode) else 0
+    return found.st_dev, found.st_ino, mode
+
+
+def _limits() -> list[tuple[int, int]]:
+    return [resource.getrlimit(limit) for limit in _LIMITS]
+
+
+def _peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
 def _resident_bytes() -> int:
     try:
-        with open("/proc/self/statm", "rb") as f:
-            return int(f.read().split()[1]) * 4096
-    except OSError:  # not Linux: growth is not watched
-        return 0
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+    except OSError:  # not Linux: the peak has to do
+        return _peak_bytes()

@@ -8,7 +8,7 @@ from typing import Any, Callable
 
 from fanfold_runtime import protocol as p
 from fanfold_runtime.failures import describe
-from fanfold_runtime.figures import Figures, NoMatplotlib
+from fanfold_runtime.figures import Figures, Image, NoMatplotlib
 from fanfold_runtime.loading import Program
 from fanfold_runtime.plain import NotJson
 from fanfold_runtime.seeding import Seeder
@@ -21,7 +21,7 @@ _loads = json.loads
 
 
 class TooLarge(Exception):
-    """The encoded value is over the limit; `args` = (bytes, limit)."""
+    """The value or the figures are over the limit; `args` = (what takes how much, limit)."""
 
 
 class Run:
@@ -102,6 +102,7 @@ class Run:
                 self.seeder = Seeder(self.seed)
                 self.seeder.reseed(0)
             self.module, self.function = program.load()
+            figures.wanted = self.graphics
             if self.graphics:
                 self.touched = True
                 figures.prepare()
@@ -122,8 +123,17 @@ class Run:
         """Return a call's value as JSON. Raises NotJson, TooLong, TooLarge or MemoryError."""
         text = self.encoder.one(value)
         if len(text) > self.max_value_bytes:
-            raise TooLarge(len(text), self.max_value_bytes)
+            raise TooLarge(
+                "returned value takes %d bytes as JSON" % len(text), self.max_value_bytes
+            )
         return text
+
+    def check_images(self, images: list[Image]) -> list[Image]:
+        """Return the images of a call. Raises TooLarge if they take more than one value may."""
+        taken = sum(len(png) for png, _ in images)
+        if taken > self.max_value_bytes:
+            raise TooLarge("figures take %d bytes as PNG" % taken, self.max_value_bytes)
+        return images
 
     def failure(self, exc: BaseException) -> Failure:
         """Return why a call failed, given what it raised or what its value lacks."""
@@ -134,7 +144,7 @@ class Run:
         if kind is NotJson:
             return (p.NOT_JSON, "NotJson", str(exc), "")
         if kind is TooLarge:
-            message = "the returned value takes %d bytes as JSON; the limit is %d" % exc.args
+            message = "the %s; the limit is %d" % exc.args
             return (p.TOO_LARGE, "OutputTooLarge", message, "")
         name, message, text = describe(exc, self.program.filename)
         if isinstance(exc, MemoryError):

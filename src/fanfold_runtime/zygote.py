@@ -23,11 +23,13 @@ import time
 import traceback
 from typing import Any
 
-from fanfold_runtime import loop
+from fanfold_runtime import loop, tables  # noqa: F401  # tables: later there is no path to it
+from fanfold_runtime.figures import settle
 
 SWEEP_LIMIT_S = 2.0
 """How long strays are hunted after a worker's end."""
 
+_IONBF = 2
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
@@ -41,6 +43,27 @@ def _prctl(*args: int) -> bool:
         return bool(ctypes.CDLL(None).prctl(*args, *([0] * (5 - len(args)))) == 0)
     except (ImportError, OSError, AttributeError):
         return False
+
+
+def _unbuffer() -> None:
+    """Make C's own stdout keep nothing back, so that it belongs to the call that wrote it."""
+    try:
+        import ctypes
+
+        libc = ctypes.CDLL(None)
+        stream = ctypes.c_void_p.in_dll(libc, "stdout")
+        libc.setvbuf(stream, None, _IONBF, ctypes.c_size_t(0))
+    except (ImportError, OSError, AttributeError, ValueError):  # it names its streams otherwise
+        return
+
+
+def _leave_path() -> None:
+    """Take our archive off the path: all of ours is imported, and scripts have no business there.
+
+    `importlib.metadata` would also keep it open once it has looked for a version in it.
+    """
+    archive = getattr(__spec__.loader, "archive", None)
+    sys.path[:] = [entry for entry in sys.path if entry != archive]
 
 
 def _limit(limits: dict[str, int]) -> None:
@@ -84,6 +107,7 @@ class Zygote:
             "dies_with_server": _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),
             "reaps_orphans": _prctl(_PR_SET_CHILD_SUBREAPER, 1),
         }
+        _unbuffer()
         os.umask(0o077)
         _limit(self._config["limits"])
         failures = self._preload()
@@ -93,6 +117,8 @@ class Zygote:
                 n: _version(n) for n in ("numpy", "pandas", "matplotlib", "orjson") if _version(n)
             },
         }
+        _leave_path()
+        settle()
         gc.collect()
         gc.freeze()
         self._wake_w.setblocking(False)
