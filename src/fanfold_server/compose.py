@@ -341,7 +341,8 @@ async def _open_engine(settings: Settings, environments: Folders) -> AsyncIterat
 @asynccontextmanager
 async def _open_store(settings: Settings) -> AsyncIterator[Store]:
     make_private(settings.data)
-    async with open_store(_database(settings)) as store:
+    free_bytes = settings.min_free_mib * MIB
+    async with open_store(_database(settings), min_free_bytes=free_bytes) as store:
         yield store
 
 

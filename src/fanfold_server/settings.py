@@ -151,7 +151,14 @@ class Settings(BaseSettings):
     )
 
     retention_days: int = Field(
-        183, ge=1, description="How long a job is kept after its end, with its results, in days."
+        183,
+        ge=0,
+        description="How long a job is kept after its end, with its results, in days; 0: for ever.",
+    )
+    min_free_mib: int = Field(
+        256,
+        ge=0,
+        description="Room on the embedded database's disk below which no job is accepted, in MiB.",
     )
     max_user_jobs: int = Field(
         10_000, ge=1, description="Jobs of one user that have not ended, at most."

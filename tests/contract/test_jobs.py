@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from fanfold_server.model.apply import OnError, ServiceLevel
-from fanfold_server.model.errors import QuotaExceeded
+from fanfold_server.model.errors import DiskFull, QuotaExceeded
 from fanfold_server.model.job import JobState
 from fanfold_server.model.outcome import FailureKind
 from fanfold_server.store.port import (
@@ -21,7 +22,7 @@ from fanfold_server.store.port import (
     Renewal,
     Signal,
 )
-from fanfold_server.store.sql import Store
+from fanfold_server.store.sql import Store, open_store, sqlite_url
 from tests.contract.jobs import SPEC, START, at, claim, failed_call, plan_of, result, submit
 
 
@@ -430,6 +431,18 @@ async def test_stored_bytes_are_bounded(store: Store) -> None:
         await submit(store.jobs, owner="BOB", quota=Quota(stored_bytes=1000))
     await store.jobs.delete([job.id], None, now=at(2))
     await submit(store.jobs, owner="BOB", quota=Quota(stored_bytes=1000))
+
+
+async def test_without_room_no_job_is_accepted_and_those_that_were_go_on(tmp_path: Path) -> None:
+    url = sqlite_url(tmp_path / "fanfold.db")
+    async with open_store(url) as store:
+        accepted = await submit(store.jobs)
+    async with open_store(url, min_free_bytes=1 << 62) as store:
+        with pytest.raises(DiskFull):
+            await submit(store.jobs)
+        (claimed,) = await claim(store.jobs)
+        assert claimed.batch.job == accepted.id
+        assert await store.jobs.finish("one", [result(claimed)], now=at(1)) == [True]
 
 
 async def test_listings_are_filtered_and_paged(store: Store) -> None:

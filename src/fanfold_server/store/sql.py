@@ -7,7 +7,8 @@ Opened by `compose`. Connections, transactions and pragmas live here; the statem
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import shutil
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,8 +92,13 @@ def postgres_url(address: str) -> URL:
 
 
 @asynccontextmanager
-async def open_store(url: URL) -> AsyncIterator[Store]:
+async def open_store(url: URL, *, min_free_bytes: int = 0) -> AsyncIterator[Store]:
     """Open the database, bring its tables up to date, close it at the end.
+
+    Args:
+        url: where it is.
+        min_free_bytes: with less room than this beside an embedded database, no job is accepted,
+            so that those that were can end.
 
     Raises:
         StoreUnusable: see `migrate`.
@@ -118,7 +124,7 @@ async def open_store(url: URL) -> AsyncIterator[Store]:
             accounts=SqlAccounts(database),
             sessions=SqlSessions(database),
             scripts=SqlScripts(database),
-            jobs=SqlJobs(writer),
+            jobs=SqlJobs(writer, has_room=_room(url, min_free_bytes)),
             ledger=SqlLedger(database),
             signals=signals,
         )
@@ -127,6 +133,13 @@ async def open_store(url: URL) -> AsyncIterator[Store]:
 def is_sqlite(url: URL) -> bool:
     """Tell whether the database is embedded: a file, and this machine alone."""
     return url.get_backend_name() == "sqlite"
+
+
+def _room(url: URL, min_free_bytes: int) -> Callable[[], bool]:
+    if not is_sqlite(url):
+        return lambda: True  # the server's own matter, which says so when it has none
+    folder = Path(url.database or "").parent
+    return lambda: shutil.disk_usage(folder).free >= min_free_bytes
 
 
 def _writing_engine(url: URL) -> Engine:

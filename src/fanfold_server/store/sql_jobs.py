@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -20,7 +20,7 @@ from sqlalchemy import (
     update,
 )
 
-from fanfold_server.model.errors import QuotaExceeded
+from fanfold_server.model.errors import DiskFull, QuotaExceeded
 from fanfold_server.model.job import Batch, Job, JobSpec, JobState
 from fanfold_server.store import sql_claiming, sql_finishing, sql_leases
 from fanfold_server.store.job_rows import AnyRow, content_values, job_of, line_of, spec_values
@@ -79,10 +79,16 @@ _UNUSED_SOURCES = delete(source).where(
 
 
 class SqlJobs:
-    """`JobStore` over SQL."""
+    """`JobStore` over SQL.
 
-    def __init__(self, writer: Writer) -> None:
+    Args:
+        writer: runs the operations.
+        has_room: whether a job may be accepted; asked in the writer's thread.
+    """
+
+    def __init__(self, writer: Writer, *, has_room: Callable[[], bool]) -> None:
         self._writer = writer
+        self._has_room = has_room
         # Bytes stored by each owner, and when they were summed up, on the monotonic clock.
         self._stored: dict[str, tuple[int, float]] = {}
 
@@ -106,6 +112,8 @@ class SqlJobs:
                 earlier = _earlier(connection, spec.owner, idempotency_key)
                 if earlier is not None:
                     return earlier, earlier.id == job_id
+            if not self._has_room():
+                raise DiskFull
             self._check_quota(connection, spec.owner, quota)
             return _submit(transaction, job_id, spec, plan, now=now, key=idempotency_key)
 
