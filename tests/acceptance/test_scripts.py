@@ -261,6 +261,8 @@ def test_a_version_describes_itself(
         "index-apply/{scriptName}",
         "index-apply/{scriptName}/{ownerName}",
         "do-eval/{scriptName}",
+        "jobs/{jobId}",
+        "jobs/{jobId}/result",
     ):
         assert f"{base}/{version}/{child}" in children
     versions = alice.get("/oml/api/py-scripts").json()

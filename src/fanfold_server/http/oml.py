@@ -36,8 +36,10 @@ _CHILDREN = (
     "do-eval/{scriptName}/{ownerName}",
     "index-apply/{scriptName}",
     "index-apply/{scriptName}/{ownerName}",
+    "jobs/{jobId}",
+    "jobs/{jobId}/result",
 )
-_CHILDREN_OF_V2 = ("scripts/{scriptType}",)
+_CHILDREN_OF_V2 = ("scripts/{scriptType}", "jobs", "jobs/{jobId}/cancel")
 
 ScriptTypePath = Annotated[
     str, Path(alias="scriptType", description="user, all, global, grant or granted, in any case.")
