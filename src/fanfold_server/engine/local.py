@@ -22,7 +22,7 @@ from fanfold_server.engine.pools import Pools
 from fanfold_server.engine.port import Recorder, Work
 from fanfold_server.engine.running import LocalRun, RunLimits
 from fanfold_server.engine.sandbox import Sandbox
-from fanfold_server.engine.verdicts import lost, never_begun, timed_out
+from fanfold_server.engine.verdicts import lost, named, never_begun, timed_out
 from fanfold_server.engine.worker import Forged, Owner, State, Worker, end_frame, lease_frame
 from fanfold_server.model.environment import Environment
 from fanfold_server.model.errors import EngineUnavailable, Overloaded, RunTimedOut, ShuttingDown
@@ -305,11 +305,12 @@ class LocalEngine:
         if current is None or current.number != run or current.over:
             return
         current.lost_in_a_row = 0
-        current.record(outcome)
-        if isinstance(outcome, Failed) and (
-            current.work.stop_on_failure or outcome.failure.kind.is_fatal
-        ):
-            self._end_run(current)
+        if isinstance(outcome, Failed):
+            current.record(named(outcome, current.work.environment.name))
+            if current.work.stop_on_failure or outcome.failure.kind.is_fatal:
+                self._end_run(current)
+        else:
+            current.record(outcome)
 
     def worker_returned(self, worker: Worker, run: int, start: int, count: int, us: int) -> None:
         held = worker.take_back(start, count)

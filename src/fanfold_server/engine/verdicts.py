@@ -1,9 +1,10 @@
-"""What is said of a call whose worker died."""
+"""What is said of calls that the worker alone cannot speak for: it died, or knows no names."""
 
 from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 
 from fanfold_server.engine.worker import Worker
 from fanfold_server.model.outcome import Failed, Failure, FailureKind
@@ -30,6 +31,18 @@ def timed_out(index: int, worker: Worker, limit_s: float) -> Failed:
     tail = worker.output_tail(_TAIL_BYTES).strip()
     failure = Failure(kind=FailureKind.TIMED_OUT, type="CallTimedOut", message=message)
     return Failed(index=index, failure=failure, log=tail, elapsed_us=int(limit_s * 1e6))
+
+
+def named(failed: Failed, environment: str) -> Failed:
+    """Put the environment's name, which a worker does not know, into what it says that this lacks.
+
+    Another failure is returned as it is.
+    """
+    failure = failed.failure
+    if failure.kind not in {FailureKind.NO_FIGURES, FailureKind.NO_GENERATOR}:
+        return failed
+    message = failure.message.replace("this environment", f'the environment "{environment}"', 1)
+    return replace(failed, failure=replace(failure, message=message))
 
 
 def ending(status: int | None) -> str:
