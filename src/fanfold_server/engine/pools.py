@@ -51,6 +51,7 @@ class Pools:
         self._spare_environment = spare
         self._spare: Zygote | None = None
         self._pools: dict[_Key, Pool] = {}
+        self._leaving: list[Pool] = []  # have runs to finish, and take no new ones
         self._numbers = itertools.count(1)
         self._closing = False
         self._background: set[asyncio.Task[None]] = set()
@@ -58,15 +59,15 @@ class Pools:
         self._bundle = write_bundle(self._scratch.path)
 
     def __iter__(self) -> Iterator[Pool]:
-        return iter(list(self._pools.values()))
+        return iter([*self._pools.values(), *self._leaving])
 
     def __len__(self) -> int:
-        return len(self._pools)
+        return len(self._pools) + len(self._leaving)
 
     @property
     def busy(self) -> int:
         """Workers that are not idle."""
-        return sum(pool.busy for pool in self._pools.values())
+        return sum(pool.busy for pool in self)
 
     @property
     def is_ready(self) -> bool:
@@ -90,7 +91,7 @@ class Pools:
         if pool is not None and pool.zygote.environment == work.environment:
             return pool
         if pool is not None:  # the name stands for another prefix now
-            self._retire(key)
+            self._leaving.append(self._pools.pop(key))
         self._make_room()
         try:
             zygote = self._take_spare(work.environment) or self._new_zygote(work.environment)
@@ -102,7 +103,7 @@ class Pools:
     def _make_room(self) -> None:
         if len(self._pools) < self._limit:
             return
-        idle = [key for key, pool in self._pools.items() if not pool.waiting and not pool.busy]
+        idle = [key for key, pool in self._pools.items() if _is_idle(pool)]
         if idle:
             self._retire(min(idle, key=lambda key: self._pools[key].last_used))
 
@@ -143,13 +144,17 @@ class Pools:
     def drop(self, pool: Pool) -> None:
         """Forget a pool whose zygote has ended by itself."""
         self._pools = {key: other for key, other in self._pools.items() if other is not pool}
+        self._leaving = [other for other in self._leaving if other is not pool]
         self._later(pool.zygote.close())
 
     def retire_idle(self, before: float) -> None:
-        """End the pools that nobody has used since `before` (monotonic seconds)."""
+        """End the pools that nobody has used since `before` (monotonic seconds), or can use."""
         for key, pool in list(self._pools.items()):
-            if not pool.waiting and not pool.busy and pool.last_used < before:
+            if _is_idle(pool) and pool.last_used < before:
                 self._retire(key)
+        for pool in [pool for pool in self._leaving if _is_idle(pool)]:
+            self._leaving.remove(pool)
+            self._later(pool.close())
 
     def _retire(self, key: _Key) -> None:
         self._later(self._pools.pop(key).close())
@@ -163,7 +168,16 @@ class Pools:
         """End every process and remove every file."""
         self._closing = True
         spare = [self._spare.close()] if self._spare is not None else []
-        await asyncio.gather(*(pool.close() for pool in self._pools.values()), *spare)
+        await asyncio.gather(*(pool.close() for pool in self), *spare)
         await asyncio.gather(*self._background, return_exceptions=True)
         self._pools.clear()
+<<<<<<< Updated upstream
         await asyncio.to_thread(self._scratch.close)
+=======
+        self._leaving.clear()
+        await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
+
+
+def _is_idle(pool: Pool) -> bool:
+    return not pool.waiting and not pool.busy
+>>>>>>> Stashed changes
