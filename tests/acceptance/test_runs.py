@@ -195,15 +195,15 @@ def test_w16_the_old_references_bodies_are_accepted(
     ids=["do-eval", "index-owned", "short-timeout", "control-argument"],
 )
 @pytest.mark.parametrize("version", ["v1", "v2"])
-def test_w16_a_job_is_refused_clearly_as_long_as_there_are_none(
+def test_w16_the_flag_makes_it_a_job(
     alice: Caller, anything: str, version: str, body: dict[str, Any]
 ) -> None:
-    """Never run as if the flag were not there. To be turned into 201 when jobs arrive."""
+    """Never run as if the flag were not there: 201, nothing in the body, and where the job is."""
     verb = "index-apply" if "times" in body else "do-eval"
     answer = alice.post(f"{RUNS}/{version}/{verb}/{anything}", json=body)
-    error = answer.json()
-    assert (answer.status_code, error["errorCode"]) == (400, 2018)
-    assert "asyncFlag" in error["errorMessage"]
+    assert (answer.status_code, answer.content) == (201, b"")
+    assert answer.headers["content-length"] == "0"
+    assert f"{RUNS}/{version}/jobs/" in answer.headers["location"]
 
 
 # ------------------------------------------------------------------------------------- W22: errors
