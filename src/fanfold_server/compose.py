@@ -57,8 +57,6 @@ __all__ = ["Server", "StoreUnusable", "migrate_store", "open_access", "open_agen
 
 MIB = 1024 * 1024
 
-AGENTS_AT_MOST = 100
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
@@ -289,7 +287,7 @@ async def _open_dispatcher(
         engine=engine,
         environments=environments,
         slots=settings.workers,
-        per_owner=settings.workers * AGENTS_AT_MOST,
+        per_owner=settings.max_user_running,
         lease_s=settings.lease_s,
     )
     dispatcher.open()

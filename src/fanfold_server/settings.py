@@ -163,6 +163,11 @@ class Settings(BaseSettings):
     max_user_jobs: int = Field(
         10_000, ge=1, description="Jobs of one user that have not ended, at most."
     )
+    max_user_running: int = Field(
+        64,
+        ge=1,
+        description="Parts of one user's jobs that run at once, on all agents together, at most.",
+    )
     max_user_stored_mib: int = Field(
         20_480, ge=1, description="Results of one user that are kept, at most, in MiB."
     )
