@@ -171,13 +171,9 @@ class Pools:
         await asyncio.gather(*(pool.close() for pool in self), *spare)
         await asyncio.gather(*self._background, return_exceptions=True)
         self._pools.clear()
-<<<<<<< Updated upstream
-        await asyncio.to_thread(self._scratch.close)
-=======
         self._leaving.clear()
-        await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
+        await asyncio.to_thread(self._scratch.close)
 
 
 def _is_idle(pool: Pool) -> bool:
     return not pool.waiting and not pool.busy
->>>>>>> Stashed changes
