@@ -4,151 +4,31 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
 
-from fanfold_server.model.actor import Actor, Role
-from fanfold_server.model.apply import Apply, Index, OnError, ServiceLevel
-from fanfold_server.model.environment import Environment
+from fanfold_server.model.apply import OnError
 from fanfold_server.model.errors import (
     EngineUnavailable,
     JobNotRunning,
     JobRunning,
     Overloaded,
-    UnknownEnvironment,
     UnknownJob,
 )
-from fanfold_server.model.job import Job, JobState
-from fanfold_server.model.script import Script
-from fanfold_server.service.dispatching import MAX_STARTS, Dispatcher
-from fanfold_server.service.jobs import Jobs, Submission
-from fanfold_server.store.port import Quota
-from fanfold_server.store.sql import Store, open_store, sqlite_url
-from tests.fakes.blobs import MemoryBlobs
+from fanfold_server.model.job import JobState
+from fanfold_server.service.dispatching import MAX_STARTS
 from tests.fakes.engine import PlainEngine
+from tests.fakes.house import ALICE, BOB, LIMIT_S, House, opened
 
-ALICE = Actor(user_id=1, name="ALICE", role=Role.DEVELOPER)
-BOB = Actor(user_id=2, name="BOB", role=Role.DEVELOPER)
-LIMIT_S = 20.0
 LEASE_S = 0.6
-
-
-class OneEnvironment:
-    """The default environment, until it is taken away."""
-
-    here = True
-
-    def find(self, name: str | None) -> Environment:
-        if not self.here:
-            raise UnknownEnvironment(f"There is no environment {name!r}.")
-        return Environment(name="default", prefix=Path("/nowhere"), kind="venv")
-
-    async def listing(self, actor: Actor) -> list[dict[str, object]]:
-        return [{"name": "default", "of": actor.name}]
-
-
-class OneScript:
-    """A library of one script: whatever the test has put there last."""
-
-    source = "def f(i): ..."
-
-    async def resolve(self, *_which: object) -> Script:
-        return _script(self.source)
-
-
-def _script(source: str) -> Script:
-    return Script(
-        name="f",
-        owner="ALICE",
-        version=1,
-        digest=sha256(source.encode()).hexdigest(),
-        source=source,
-        entry="f",
-        description=None,
-        created=datetime.now(UTC),
-    )
-
-
-@dataclass
-class House:
-    """Jobs, and the means to have agents."""
-
-    store: Store
-    jobs: Jobs
-    blobs: MemoryBlobs
-    environments: OneEnvironment = field(default_factory=OneEnvironment)
-
-    def agent(self, engine: PlainEngine, name: str = "a", lease_s: float = 15.0) -> Dispatcher:
-        return Dispatcher(
-            agent=name,
-            store=self.store.jobs,
-            blobs=self.blobs,
-            signals=self.store.signals,
-            engine=engine,
-            environments=self.environments,
-            slots=4,
-            per_owner=100,
-            lease_s=lease_s,
-        )
-
-    @asynccontextmanager
-    async def working(self, engine: PlainEngine, name: str = "a") -> AsyncIterator[Dispatcher]:
-        agent = self.agent(engine, name)
-        agent.open()
-        try:
-            yield agent
-        finally:
-            await agent.close(0)
-
-    async def submit(self, times: int, *, on_error: OnError = OnError.FAIL, **more: Any) -> Job:
-        apply = Apply(
-            script=_script(OneScript.source),
-            environment=self.environments.find(None),
-            caller="ALICE",
-            split=Index(times=times),
-            parameters=b"{}",
-            degree=4,
-            seed=1,
-            graphics=False,
-            service=ServiceLevel.LOW,
-            on_error=on_error,
-        )
-        return await self.jobs.submit(ALICE, apply, Submission(**more))
-
-    async def ended(self, job: Job) -> Job:
-        async with asyncio.timeout(LIMIT_S):
-            async for now in self.jobs.watch(ALICE, job.id):
-                job = now
-        return job
-
-    async def answer(self, job: Job) -> Any:
-        result = await self.jobs.result(ALICE, job.id)
-        assert result is not None
-        if result.error is not None:
-            return result.error
-        return orjson.loads(b"".join([piece async for piece in result.pieces]))
 
 
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
-    async with open_store(sqlite_url(tmp_path / "test.db")) as store:
-        blobs = MemoryBlobs()
-        jobs = Jobs(
-            store=store.jobs,
-            ledger=store.ledger,
-            blobs=blobs,
-            signals=store.signals,
-            library=OneScript(),  # type: ignore[arg-type]  # what `resume` needs of it
-            quota=Quota(),
-        )
-        yield House(store=store, jobs=jobs, blobs=blobs)
+    async with opened(tmp_path) as house:
+        yield house
 
 
 async def _until(condition: Callable[[], object]) -> None:

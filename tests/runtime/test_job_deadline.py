@@ -1,0 +1,78 @@
+"""The end of a job's time, enforced from outside the interpreter."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from fanfold_server.engine.local import EngineOptions, LocalEngine
+from fanfold_server.engine.running import RunLimits
+from fanfold_server.engine.sandbox import Limits, Sandbox
+from fanfold_server.model.environment import Environment
+from fanfold_server.model.job import JobState
+from tests.fakes.house import ALICE, OneEnvironment, opened
+
+TIMEOUT_S = 2
+DEAD_WITHIN_S = 2.0
+STARTS_WITHIN_S = 20
+
+STUBBORN = """
+import os, signal, subprocess, sys, time
+def f(i):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM):
+        signal.signal(number, signal.SIG_IGN)
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+    if not os.fork():
+        os.setsid()
+        time.sleep(600)
+    while True:
+        try:
+            time.sleep(600)
+        except BaseException:
+            pass
+"""
+
+
+@pytest.mark.timeout(120)
+async def test_the_whole_tree_is_dead_soon_after_the_end_of_the_jobs_time(
+    tmp_path: Path, libraries: Environment
+) -> None:
+    limits = RunLimits(
+        max_len=5000, max_value_bytes=1 << 20, max_log_bytes=4096, refuse_output=False
+    )
+    engine = LocalEngine(
+        options=EngineOptions(
+            workers=2, pools=2, max_queued_runs=10, reuse="auto", preload=(), limits=limits
+        ),
+        sandbox=Sandbox(Limits(memory_mib=2048, files=256, processes=256, file_mib=64)),
+        cache=tmp_path / "cache",
+        spare=None,
+    )
+    engine.open()
+    us = psutil.Process()
+    async with opened(tmp_path, STUBBORN) as house:
+        house.environments = OneEnvironment(libraries.prefix)
+        async with house.working(engine) as agent:
+            job = await house.submit(1, timeout_s=TIMEOUT_S)
+            zygotes: list[psutil.Process] = []
+            before = time.monotonic()
+            while not (zygotes := us.children()) or not agent.in_hand:
+                assert time.monotonic() - before < STARTS_WITHIN_S
+                await asyncio.sleep(0.01)
+            tree: set[psutil.Process] = set()
+            while not (job := await house.jobs.get(ALICE, job.id)).state.is_final:
+                tree |= {p for z in zygotes if z.is_running() for p in z.children(recursive=True)}
+                await asyncio.sleep(0.01)
+            assert job.state is JobState.TIMED_OUT
+            assert job.started is not None
+            assert len(tree) >= 3
+            ended = time.time()
+            while any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in tree):
+                assert time.time() - (job.started.timestamp() + TIMEOUT_S) < DEAD_WITHIN_S
+                await asyncio.sleep(0.01)
+            assert ended - job.started.timestamp() < TIMEOUT_S + DEAD_WITHIN_S
+    await engine.close()
