@@ -7,6 +7,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import URL
 
 from fanfold_server.model.apply import OnError, ServiceLevel
 from fanfold_server.model.errors import DiskFull, QuotaExceeded
@@ -357,6 +358,28 @@ async def test_pruning_takes_jobs_that_ended_long_ago(store: Store) -> None:
     found = await store.ledger.job(new.id, owner=None)
     assert found is not None
     assert found.spec.source == "other"
+
+
+async def test_a_source_that_another_process_pruned_is_stored_again(store: Store, url: URL) -> None:
+    """A submission does not look every time whether its source is there."""
+    await submit(store.jobs)
+    await store.jobs.finish("one", [result(c) for c in await claim(store.jobs)], now=at(1))
+    async with open_store(url) as other:
+        await other.jobs.prune(before=at(10), now=at(20))
+    again = await asyncio.gather(*(submit(store.jobs) for _ in range(3)))
+    found = await store.ledger.job(again[0].id, owner=None)
+    assert found is not None
+    assert found.spec.source == SPEC.source
+
+
+async def test_one_operation_that_fails_does_not_harm_those_beside_it(store: Store) -> None:
+    """They share a commit; the one to blame is found, and fails alone."""
+    bad = submit(store.jobs, plan=[(1, 1)], comments=None, service=ServiceLevel.LOW, verb=None)
+    done = await asyncio.gather(submit(store.jobs), bad, submit(store.jobs), return_exceptions=True)
+    assert isinstance(done[1], Exception)
+    assert {job.id for job in await store.ledger.jobs(JobFilter())} == {
+        job.id for job in (done[0], done[2]) if not isinstance(job, BaseException)
+    }
 
 
 async def test_levels_go_before_age(store: Store) -> None:

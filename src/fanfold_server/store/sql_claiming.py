@@ -43,7 +43,13 @@ _EXPIRED = (
     .order_by(batch.c.job_id)
 )
 _LIVE = (
-    select(job.c.id, job.c.owner, job.c.degree, func.count().label("leases"))
+    select(
+        job.c.id,
+        job.c.owner,
+        job.c.degree,
+        func.count().label("leases"),
+        func.min(batch.c.lease_until).label("first_end"),
+    )
     .select_from(batch.join(job))
     .where(LEASED)
     .group_by(job.c.id, job.c.owner, job.c.degree)
@@ -126,11 +132,14 @@ def claim(
     connection = transaction.connection
     if connection.dialect.name == "postgresql":
         connection.execute(_CLAIM_LOCK, {"key": _CLAIM_KEY})
-    _free_expired(connection, now)
+    leased = connection.execute(_LIVE).all()
+    if any(row.first_end < now for row in leased):
+        _free_expired(connection, now)
+        leased = connection.execute(_LIVE).all()
     live: Counter[str] = Counter()
     held: dict[int, int] = {}
     full = [0]
-    for job_id, owner, degree, leases in connection.execute(_LIVE):
+    for job_id, owner, degree, leases, _ in leased:
         live[owner] += leases
         held[job_id] = leases
         if leases >= degree:

@@ -36,8 +36,10 @@ from fanfold_server.store.schema import batch, deleted_job, insert_new, job, sou
 from fanfold_server.store.sql_leases import DROP, IS_OPEN
 from fanfold_server.store.writing import Transaction, Writer
 
-STORED_BYTES_AGE_S = 5
-"""How old the sum of an account's bytes may be against which its quota is held."""
+REMEMBERED_S = 5
+"""How old a count may be against which a quota is held, as far as other processes go."""
+
+SOURCES_KEPT_IN_MIND = 10_000
 
 RETRY_AFTER_S = 30
 """What an account over its quota is told: jobs end all the time."""
@@ -78,6 +80,20 @@ _UNUSED_SOURCES = delete(source).where(
 )
 
 
+class _Remembered:
+    """A count and when it was made, on the monotonic clock."""
+
+    __slots__ = ("_made", "count")
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._made = time.monotonic()
+
+    @property
+    def is_old(self) -> bool:
+        return time.monotonic() - self._made > REMEMBERED_S
+
+
 class SqlJobs:
     """`JobStore` over SQL.
 
@@ -89,8 +105,10 @@ class SqlJobs:
     def __init__(self, writer: Writer, *, has_room: Callable[[], bool]) -> None:
         self._writer = writer
         self._has_room = has_room
-        # Bytes stored by each owner, and when they were summed up, on the monotonic clock.
-        self._stored: dict[str, tuple[int, float]] = {}
+        # What the writer's thread remembers, so that most submissions need not ask for it.
+        self._stored_bytes: dict[str, _Remembered] = {}
+        self._open_jobs: dict[str, _Remembered] = {}
+        self._sources: set[str] = set()
 
     # ------------------------------------------------------------------ beginning
 
@@ -115,36 +133,57 @@ class SqlJobs:
             if not self._has_room():
                 raise DiskFull
             self._check_quota(connection, spec.owner, quota)
-            return _submit(transaction, job_id, spec, plan, now=now, key=idempotency_key)
+            try:
+                self._see_source(connection, spec)
+                return _submit(transaction, job_id, spec, plan, now=now, key=idempotency_key)
+            except Exception:
+                # The operation is called again if another process pruned the source; and a
+                # source that is rolled back was never stored.
+                self._sources.clear()
+                raise
 
         return await self._writer.run(operation)
 
     def _check_quota(self, connection: Connection, owner: str, quota: Quota) -> None:
         """Compare what an owner has with what it may have. In the writer's thread."""
         if quota.queued_jobs is not None:
-            used = connection.scalar(_OPEN_JOBS, {"its_owner": owner}) or 0
-            if used >= quota.queued_jobs:
+            # Jobs also end, so that what is remembered is too much rather than too little.
+            known = self._open_jobs.get(owner)
+            if known is None or known.is_old or known.count >= quota.queued_jobs:
+                count = connection.scalar(_OPEN_JOBS, {"its_owner": owner}) or 0
+                known = self._open_jobs[owner] = _Remembered(count)
+            if known.count >= quota.queued_jobs:
                 raise QuotaExceeded(
-                    f"You have {used} jobs that have not ended, and may have {quota.queued_jobs}.",
+                    f"You have {known.count} jobs that have not ended, and may have "
+                    f"{quota.queued_jobs}.",
                     limit="queued_jobs",
-                    used=used,
+                    used=known.count,
                     quota=quota.queued_jobs,
                     retry_after_s=RETRY_AFTER_S,
                 )
+            known.count += 1
         if quota.stored_bytes is not None:
-            used, summed = self._stored.get(owner, (0, float("-inf")))
-            if time.monotonic() - summed > STORED_BYTES_AGE_S:
-                used = int(connection.scalar(_STORED_BYTES, {"its_owner": owner}) or 0)
-                self._stored[owner] = used, time.monotonic()
-            if used >= quota.stored_bytes:
+            known = self._stored_bytes.get(owner)
+            if known is None or known.is_old:
+                count = int(connection.scalar(_STORED_BYTES, {"its_owner": owner}) or 0)
+                known = self._stored_bytes[owner] = _Remembered(count)
+            if known.count >= quota.stored_bytes:
                 raise QuotaExceeded(
-                    f"Your jobs' results take {used} bytes, and may take {quota.stored_bytes}: "
-                    "delete some.",
+                    f"Your jobs' results take {known.count} bytes, and may take "
+                    f"{quota.stored_bytes}: delete some.",
                     limit="stored_bytes",
-                    used=used,
+                    used=known.count,
                     quota=quota.stored_bytes,
                     retry_after_s=RETRY_AFTER_S,
                 )
+
+    def _see_source(self, connection: Connection, spec: JobSpec) -> None:
+        """Store a source text unless it is there. In the writer's thread."""
+        if spec.digest not in self._sources:
+            _insert_new(connection, source, {"digest": spec.digest, "text": spec.source})
+            if len(self._sources) > SOURCES_KEPT_IN_MIND:
+                self._sources.clear()
+            self._sources.add(spec.digest)
 
     # ------------------------------------------------------------------ running
 
@@ -227,7 +266,7 @@ class SqlJobs:
             return [row.uuid for row in rows]
 
         deleted = await self._writer.run(operation)
-        self._stored.clear()  # there may be room now
+        self._stored_bytes.clear()  # there may be room now
         return deleted
 
     async def prune(self, *, before: datetime, now: datetime) -> list[str]:
@@ -237,6 +276,7 @@ class SqlJobs:
             return len(rows)
 
         def rest(transaction: Transaction) -> list[str]:
+            self._sources.clear()
             transaction.connection.execute(_UNUSED_SOURCES)
             return list(transaction.connection.scalars(select(deleted_job.c.uuid)))
 
@@ -294,7 +334,6 @@ def _submit(
         "waiting": 1 if gated else len(open_),
         "unfinished": len(open_),
     }
-    _insert_new(connection, source, {"digest": spec.digest, "text": spec.source})
     its_id = _insert_new(connection, job, values)
     if its_id is None:
         # By this call, before the connection broke; or by another process, with the same key.

@@ -35,7 +35,8 @@ RETRY_S = 30
 _RETRY_PAUSE_S = 0.05
 _SQLITE_FULL = 13
 _POSTGRES_FULL = "53100"
-# A source was pruned between a submission's look at it and its reference to it.
+# A source was pruned after a submission had seen it: seen again, it is stored again.
+_SQLITE_REFERS_TO_NOTHING = 787
 _REFERS_TO_NOTHING = "23503"
 # Serialization, deadlock, lock not available; the server stops, has crashed, starts; a transaction
 # was idle too long, because this process was stopped.
@@ -202,6 +203,8 @@ _NOTIFY = text("SELECT pg_notify(:channel, :payload)")
 
 def _is_transient(exc: DBAPIError) -> bool:
     if exc.connection_invalidated:
+        return True
+    if getattr(exc.orig, "sqlite_errorcode", None) == _SQLITE_REFERS_TO_NOTHING:
         return True
     state = getattr(exc.orig, "sqlstate", "none")
     # Without a state, the connection failed before the server could say anything.
