@@ -210,6 +210,8 @@ class LocalEngine:
                 run.queued = False
                 self._queued -= 1
                 continue
+            if self._pools.busy >= self._options.workers:
+                return  # the first that becomes free serves those that have waited longest
             worker = pool.take(untouched=run.single_use)
             if worker is None:
                 self._grow(pool)
@@ -221,6 +223,14 @@ class LocalEngine:
                 and self._pools.busy < self._options.workers
             ):
                 pool.grow()  # the next one is forked ahead
+
+    def _serve_waiting(self) -> None:
+        """Serve all pools, those whose runs have waited longest first: a worker has become free."""
+        if not self._queued:
+            return
+        waiting = [p for p in self._pools if p.waiting and p.zygote.is_alive]
+        for pool in sorted(waiting, key=lambda pool: pool.waiting[0].queued_at):
+            self._serve(pool)
 
     def _grow(self, pool: Pool) -> None:
         """Start one more process now, a little later, or not: as many as cores at once."""
@@ -293,7 +303,7 @@ class LocalEngine:
 
     def worker_ready(self, worker: Worker) -> None:
         worker.pool.started(worker)
-        self._serve(worker.pool)
+        self._serve_waiting()
 
     def worker_values(self, worker: Worker, run: int, values: Values) -> None:
         current = worker.run
@@ -321,7 +331,7 @@ class LocalEngine:
             if not worker.held:
                 self._draining.discard(worker)
                 self._release(worker, current)
-                self._serve(worker.pool)
+                self._serve_waiting()
             return
         leases = current.leases
         leases.returned(held.lease, count)
@@ -338,8 +348,7 @@ class LocalEngine:
                 self._enqueue(worker.pool, current)
         elif not worker.held:
             self._release(worker, current)
-        if worker.pool.waiting:
-            self._serve(worker.pool)
+        self._serve_waiting()
 
     def _remember_cost(self, run: LocalRun, us: int, count: int) -> None:
         if count:
@@ -361,7 +370,7 @@ class LocalEngine:
                 run.leases.unstarted([h.lease for h in held])
                 self._enqueue(pool, run)
         self._draining.discard(worker)
-        self._serve(pool)
+        self._serve_waiting()
 
     def worker_silent(self, worker: Worker) -> None:
         """The channel ended: the process has, or must."""
@@ -379,10 +388,11 @@ class LocalEngine:
             run.workers.discard(worker)
             if not run.over:
                 self._retry(run, worker)
-        if not self._closing and pool.zygote.is_alive:
-            if run is not None and not run.over:
-                self._enqueue(pool, run)
-            self._serve(pool)
+        if self._closing:
+            return
+        if run is not None and not run.over and pool.zygote.is_alive:
+            self._enqueue(pool, run)
+        self._serve_waiting()
 
     def _retry(self, run: LocalRun, worker: Worker) -> None:
         held: list[tuple[Lease, int]] = [(h.lease, h.done) for h in worker.held]
