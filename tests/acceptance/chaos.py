@@ -115,23 +115,24 @@ class Cluster:
 
     Args:
         folder: of the test's own.
-        options: of both commands, such as "--database", "…".
+        options: of all commands: "--database", "…".
     """
 
-    def __init__(self, folder: Path, *options: str, agents: int = 2) -> None:
+    def __init__(
+        self, folder: Path, *options: str, agents: int = 2, lease_s: int = LEASE_S
+    ) -> None:
         self.folder = folder
         self.data = folder / "data"
         self._options = (
-            *("--data", str(self.data), "--lease-s", str(LEASE_S), "--drain-s", "1"),
+            *("--data", str(self.data), "--lease-s", str(lease_s), "--drain-s", "1"),
             *("--workers", "3", "--preload", "", "--no-access-log"),
             *options,
         )
         self._lock = threading.Lock()
         self._seen: set[tuple[int, float]] = set()
         (folder / "tmp").mkdir(exist_ok=True)
-        extra = [o for o in options if not o.startswith("--blobs")]
         run_fanfold(
-            *("user", "add", "alice", "--password-stdin", "--data", str(self.data), *extra),
+            *("user", "add", "alice", "--password-stdin", "--data", str(self.data), *options),
             stdin=PASSWORD + "\n",
         )
         self.server = self._start_server()

@@ -1,0 +1,60 @@
+"""Servers that only answer, and agents that only run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.acceptance.chaos import Cluster
+from tests.acceptance.processes import until
+
+SLOW = "import time\ndef slow(i):\n    time.sleep(8 if i == 1 else 0)\n    return i\n"
+LONG_LEASE_S = 60
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("agents")
+    with Cluster(folder, agents=1, lease_s=LONG_LEASE_S) as cluster:
+        cluster.store_scripts()
+        yield cluster
+
+
+def test_a_call_that_is_waited_for_is_run_by_an_agent(cluster: Cluster) -> None:
+    path = "/oml/api/py-scripts/v1/index-apply/squares"
+    answer = cluster.request("POST", path, json={"times": 4})
+    assert answer.status_code == 200
+    assert answer.content == b'{"result":[1,4,9,16]}'
+
+
+def test_it_fails_as_it_does_beside_an_engine(cluster: Cluster) -> None:
+    body = {"times": 10}
+    answer = cluster.request("POST", "/oml/api/py-scripts/v1/index-apply/thirds", json=body)
+    assert answer.status_code == 400
+    assert answer.json()["errorMessage"] == "ValueError: no 7"
+    assert answer.json()["index"] == 7
+
+
+def test_no_job_stays_of_a_call_that_was_waited_for(cluster: Cluster) -> None:
+    cluster.request("POST", "/oml/api/py-scripts/v1/do-eval/once", json={})
+    assert cluster.request("GET", "/api/v1/jobs").json()["jobs"] == []
+
+
+def test_an_agent_that_is_told_to_stop_gives_its_work_to_the_next(cluster: Cluster) -> None:
+    """At once, long before its lease would run out."""
+    cluster.request("PUT", "/api/v1/scripts/slow", json={"source": SLOW})
+    job = cluster.submit("slow", {"times": 2})
+    until(lambda: cluster.job(job)["state"] == "running", 30, "the job runs")
+    cluster.agents.append(cluster._start_agent())
+    began = time.monotonic()
+    cluster.agents.pop(0).stop()
+    assert cluster.result(job) == b'{"result":[1,2]}'
+    assert time.monotonic() - began < LONG_LEASE_S / 2
+
+
+def test_health_says_that_the_server_itself_runs_nothing(cluster: Cluster) -> None:
+    health = cluster.request("GET", "/health").json()
+    assert health["ready"] is True
+    assert health["agent"] is False
