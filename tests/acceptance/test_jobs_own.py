@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import statistics
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -306,6 +307,28 @@ def test_csv_is_a_table_of_all_rows(alice: Caller, returned: str, rows: list[lis
     job = ended(alice, location)
     answer = alice.get(f"{JOBS}/{job['id']}/results", headers={"Accept": "text/csv"})
     assert list(csv.reader(io.StringIO(answer.text, newline=""))) == rows
+
+
+def test_a_summary_is_that_of_the_numbers(alice: Caller) -> None:
+    alice.store(
+        "own_numbers",
+        "def own_numbers(i):\n    if i == 5:\n        raise ValueError\n"
+        "    return {'x': float(i), 'text': 'x'} if i % 2 else None\n",
+    )
+    location = submit(alice, "index-apply", "own_numbers", times=100, onError="continue")
+    job = ended(alice, location)
+    numbers = [i for i in range(1, 101, 2) if i != 5]
+    summary = alice.get(f"{JOBS}/{job['id']}/summary", params={"member": "x"}).json()
+    assert (summary["count"], summary["without"]) == (49, 50)
+    assert summary["mean"] == pytest.approx(statistics.fmean(numbers))
+    assert summary["variance"] == pytest.approx(statistics.variance(numbers))
+    low, high = summary["interval"]
+    assert (low + high) / 2 == pytest.approx(summary["mean"])
+    assert (high - low) / 2 == pytest.approx(1.959964 * summary["standardError"])
+    assert (summary["low"], summary["high"]) == (1, 99)
+    assert summary["quantiles"]["0.5"] == pytest.approx(statistics.median(numbers), rel=0.01)
+    nothing = alice.get(f"{JOBS}/{job['id']}/summary", params={"member": "text"}).json()
+    assert (nothing["count"], nothing["without"], nothing["mean"]) == (0, 99, None)
 
 
 def test_what_needs_the_end_says_so(alice: Caller) -> None:

@@ -56,6 +56,7 @@ PATHS = {
     "/api/v1/jobs/{jobId}/errors": {"get"},
     "/api/v1/jobs/{jobId}/events": {"get"},
     "/api/v1/jobs/{jobId}/results": {"get"},
+    "/api/v1/jobs/{jobId}/summary": {"get"},
     "/api/v1/jobs/{jobId}/images": {"get"},
     "/api/v1/jobs/{jobId}/images/{image}": {"get"},
     "/api/v1/jobs/{jobId}/cancel": {"post"},

@@ -14,7 +14,7 @@ from fanfold_server.http.apply import idempotency_key
 from fanfold_server.http.jobs_events import EVENT_STREAM, event_id, events
 from fanfold_server.http.jobs_images import CONTENT_SECURITY_POLICY, archive, contact_sheet
 from fanfold_server.http.jobs_paths import JobId
-from fanfold_server.http.jobs_results import CSV, NDJSON, csv_table, ndjson
+from fanfold_server.http.jobs_results import CSV, NDJSON, csv_table, ndjson, summarized
 from fanfold_server.http.jobs_schemas import (
     ErrorGroupOut,
     ErrorGroups,
@@ -26,6 +26,7 @@ from fanfold_server.http.jobs_schemas import (
     JobOut,
     OutcomeList,
     OutcomeOut,
+    SummaryOut,
 )
 from fanfold_server.http.streams import sized_or_chunked, streamed
 from fanfold_server.http.surface import Caller, CallerRoute, JobsOf, Surface, SurfaceOf
@@ -215,6 +216,26 @@ async def read_results(
     if result.error is not None:
         return Json(result.error, status_code=400)
     return await sized_or_chunked(result.pieces)
+
+
+@router.get("/{jobId}/summary", response_model=SummaryOut)
+async def summarize_results(
+    jobs: JobsOf,
+    caller: Caller,
+    job_id: JobId,
+    member: Annotated[
+        str | None,
+        Query(description="Of values that are objects: whose number.", max_length=300),
+    ] = None,
+) -> Json:
+    """Sum up the numbers that the calls returned: mean, variance, interval, quantiles.
+
+    Of a job that runs, those up to the first call without an outcome: what is quick does not come
+    in before what is slow, which would bias the mean.
+    """
+    await jobs.get(caller, job_id)
+    summary, without = await summarized(jobs, caller, job_id, member=member)
+    return Json(SummaryOut.of(summary, without))
 
 
 def _begin(start: int | None, last_event_id: str | None) -> int | None:

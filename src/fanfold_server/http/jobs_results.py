@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import orjson
 
 from fanfold_server.model.actor import Actor
 from fanfold_server.service.jobs import Jobs, Stretch
+from fanfold_server.service.summing import Summary, number_in
 
 NDJSON: Final = "application/x-ndjson"
 CSV: Final = "text/csv"
+
+LINES_AT_ONCE: Final = 500
 
 VALUE_COLUMN: Final = "value"
 INDEX_COLUMN: Final = "index"
@@ -30,11 +34,20 @@ async def ndjson(
     """
     async for stretch in jobs.values(actor, job_id, start=start, follow=follow):
         errors = await _errors(jobs, actor, job_id, stretch)
-        yield b"".join(_lines(stretch, errors))
+        async for lines in _slices(stretch):
+            yield b"".join(_lines(lines, errors))
 
 
-def _lines(stretch: Stretch, errors: Mapping[int, object]) -> Iterator[bytes]:
-    for index, text in enumerate(stretch.ndjson.splitlines(), stretch.start):
+async def _slices(stretch: Stretch) -> AsyncIterator[list[tuple[int, bytes]]]:
+    """Yield the indexes and lines of a stretch, a few at a time: others have their turn between."""
+    lines = stretch.ndjson.splitlines()
+    for at in range(0, len(lines), LINES_AT_ONCE):
+        yield list(enumerate(lines[at : at + LINES_AT_ONCE], stretch.start + at))
+        await asyncio.sleep(0)
+
+
+def _lines(lines: Iterable[tuple[int, bytes]], errors: Mapping[int, object]) -> Iterator[bytes]:
+    for index, text in lines:
         if text == _NULL and index in errors:
             yield b'{"index":%d,"error":%b}\n' % (index, orjson.dumps(errors[index]))
         else:
@@ -59,6 +72,23 @@ async def _errors(
     return found
 
 
+async def summarized(
+    jobs: Jobs, actor: Actor, job_id: str, *, member: str | None
+) -> tuple[Summary, int]:
+    """Sum up the numbers of what has returned; give also how many values had none."""
+    summary, without = Summary(), 0
+    async for stretch in jobs.values(actor, job_id, start=0):
+        errors = await _errors(jobs, actor, job_id, stretch)
+        async for lines in _slices(stretch):
+            for index, text in lines:
+                number = number_in(orjson.loads(text), member)
+                if number is not None:
+                    summary.add(number)
+                elif index not in errors:
+                    without += 1
+    return summary, without
+
+
 # --------------------------------------------------------------------------------------------- CSV
 
 
@@ -72,8 +102,9 @@ async def csv_table(jobs: Jobs, actor: Actor, job_id: str, *, start: int) -> Asy
     """
     columns: dict[str, None] = {}
     async for stretch in jobs.values(actor, job_id, start=start):
-        for _, row in _rows(stretch):
-            columns.update(dict.fromkeys(row))
+        async for lines in _slices(stretch):
+            for _, row in _rows(lines):
+                columns.update(dict.fromkeys(row))
     index_column = INDEX_COLUMN
     while index_column in columns:
         index_column += "_"
@@ -81,16 +112,15 @@ async def csv_table(jobs: Jobs, actor: Actor, job_id: str, *, start: int) -> Asy
     writer = csv.writer(buffer)
     writer.writerow([index_column, *columns])
     async for stretch in jobs.values(actor, job_id, start=start):
-        for index, row in _rows(stretch):
-            writer.writerow([index, *(_cell(row.get(column)) for column in columns)])
-            if buffer.tell() > 1 << 16:
-                yield _taken(buffer)
-        yield _taken(buffer)
+        async for lines in _slices(stretch):
+            for index, row in _rows(lines):
+                writer.writerow([index, *(_cell(row.get(column)) for column in columns)])
+            yield _taken(buffer)
     yield _taken(buffer)
 
 
-def _rows(stretch: Stretch) -> Iterator[tuple[int, dict[str, Any]]]:
-    for index, text in enumerate(stretch.ndjson.splitlines(), stretch.start):
+def _rows(lines: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, dict[str, Any]]]:
+    for index, text in lines:
         value = orjson.loads(text)
         match value:
             case dict():

@@ -12,6 +12,9 @@ from fanfold_server.http.schemas import iso_ms
 from fanfold_server.model.job import Job, JobState
 from fanfold_server.service.jobs import ErrorGroup, OutcomeEntry
 from fanfold_server.service.progress import progress_of
+from fanfold_server.service.summing import Summary
+
+_SHARES = ("0.01", "0.05", "0.25", "0.5", "0.75", "0.95", "0.99")
 
 
 class _Answer(BaseModel):
@@ -247,6 +250,41 @@ class ErrorGroups(_Answer):
     """Failed calls in groups, the largest first."""
 
     errors: list[ErrorGroupOut]
+
+
+class SummaryOut(_Answer):
+    """The distribution of the numbers that have come so far, in index order without a gap."""
+
+    count: Annotated[int, Field(description="Numbers.")]
+    without: Annotated[int, Field(description="Values that hold no finite number.")]
+    mean: float | None
+    variance: Annotated[float | None, Field(description="Of the sample.")]
+    standard_error: Annotated[float | None, Field(description="Of the mean.")]
+    interval: Annotated[
+        tuple[float, float] | None,
+        Field(description="Holds the mean in 95 of 100 cases, by the normal approximation."),
+    ]
+    low: Annotated[float | None, Field(description="The smallest.")]
+    high: Annotated[float | None, Field(description="The largest.")]
+    quantiles: Annotated[
+        dict[str, float | None], Field(description="Right to half a per cent of themselves.")
+    ]
+
+    @classmethod
+    def of(cls, summary: Summary, without: int) -> Self:
+        """Describe a summary."""
+        some = summary.count > 0
+        return cls(
+            count=summary.count,
+            without=without,
+            mean=summary.mean if some else None,
+            variance=summary.variance,
+            standard_error=summary.standard_error,
+            interval=summary.interval(),
+            low=summary.low if some else None,
+            high=summary.high if some else None,
+            quantiles={share: summary.quantile(float(share)) for share in _SHARES},
+        )
 
 
 class ImageOut(_Answer):
