@@ -8,6 +8,7 @@ left, limits of the process, library functions that were replaced, memory that w
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # not described anywhere
 import _thread
 import decimal
 import fcntl
@@ -137,6 +138,7 @@ class _Interpreter:
     def __init__(self) -> None:
         self._environ = os.environ
         self._variables = dict(os.environ)
+        self._encoded = dict(os.environ._data)  # type: ignore[attr-defined]  # noqa: SLF001
         self._zone = time.tzname
         self._lists = [
             (sys, name, getattr(sys, name), list(getattr(sys, name)))
@@ -162,7 +164,7 @@ class _Interpreter:
         self._collecting = gc.get_threshold()
         self._decimals = decimal.getcontext().copy()
         self._locale = locale.setlocale(locale.LC_ALL)
-        self._handlers = {n: signal.getsignal(n) for n in signal.valid_signals()}
+        self._handlers = {int(n): _signal.getsignal(n) for n in signal.valid_signals()}
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         self._log_level = logging.root.level
         self._log_handlers = list(logging.root.handlers)
@@ -196,7 +198,8 @@ class _Interpreter:
         _forget_event_loop()
 
     def _restore_variables(self) -> None:
-        if self._environ.copy() != self._variables:
+        # its content as bytes; to decode all of it takes twenty times as long
+        if self._environ._data != self._encoded:  # type: ignore[attr-defined]  # noqa: SLF001
             self._environ.clear()
             self._environ.update(self._variables)
         if time.tzname != self._zone:
@@ -219,8 +222,8 @@ class _Interpreter:
         for timer in _TIMERS:
             signal.setitimer(timer, 0)
         for number, handler in self._handlers.items():
-            if signal.getsignal(number) is not handler:
-                signal.signal(number, handler)
+            if _signal.getsignal(number) is not handler:  # `signal`'s own makes enums of all
+                _signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
         if self._processors and os.sched_getaffinity(0) != self._processors:
             os.sched_setaffinity(0, self._processors)
