@@ -12,6 +12,7 @@ its lease has run out; what a stale agent still brings, its fence gives away.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -55,6 +56,12 @@ MAX_STARTS = 5
 
 MAX_LEASES = 20
 """So often a batch is begun whose agents die with it."""
+
+BRIEF_S = 0.05
+"""While batches take less than this, some are claimed ahead: a claim takes as long as they do."""
+
+AHEAD = 4
+"""So many times its slots an agent then has in hand."""
 
 MIN_PAUSE_S, MAX_PAUSE_S = 0.1, 2.0
 """Between attempts at what the database or the disk refuses for now."""
@@ -117,7 +124,10 @@ class Dispatcher:
         self._held: dict[Batch, Held] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
+        self._results: list[tuple[BatchResult, asyncio.Future[bool]]] = []
+        self._has_results = asyncio.Event()
         self._draining = False
+        self._pace_s = 1.0  # what a batch takes, of late
         self._loops: list[asyncio.Task[None]] = []
         self._unsubscribe: Callable[[], None] = lambda: None
         self._log = structlog.get_logger("fanfold_server.agent").bind(agent=agent)
@@ -129,6 +139,7 @@ class Dispatcher:
         self._unsubscribe = self._signals.subscribe(self._signalled)
         self._loops = [
             asyncio.create_task(self._claiming(), name="claims batches"),
+            asyncio.create_task(self._finishing(), name="finishes batches"),
             asyncio.create_task(self._renewing(), name="renews leases"),
             asyncio.create_task(self._expiring(), name="ends jobs whose time is up"),
         ]
@@ -153,7 +164,8 @@ class Dispatcher:
     def _room(self) -> int:
         """How many batches may be claimed: those that only wait for the disk take no worker."""
         finishing = sum(held.finishing for held in self._held.values())
-        return self._slots - len(self._held) + min(finishing, self._slots)
+        slots = self._slots * AHEAD if self._pace_s < BRIEF_S else self._slots
+        return slots - len(self._held) + min(finishing, self._slots)
 
     @property
     def in_hand(self) -> int:
@@ -199,6 +211,22 @@ class Dispatcher:
             now=_now(),
             per_owner=self._per_owner,
         )
+
+    async def _finishing(self) -> None:
+        while True:
+            await self._has_results.wait()
+            self._has_results.clear()
+            group, self._results = self._results, []
+            results = [result for result, _ in group]
+            recording = asyncio.ensure_future(self._insist(partial(self._record, results)))
+            # Once it is on its way: the claim that this wakes goes into the same commit, behind it.
+            await asyncio.sleep(0)
+            self._wake.set()
+            for (_, kept), is_kept in zip(group, await recording, strict=True):
+                kept.set_result(is_kept)
+
+    async def _record(self, results: list[BatchResult]) -> list[bool]:
+        return await self._store.finish(self._agent, results, now=_now())
 
     async def _renewing(self) -> None:
         while True:
@@ -255,9 +283,7 @@ class Dispatcher:
                 return
             held.finishing = True
             if await self._stored(held, done):
-                # The claim that this wakes goes into the same commit, behind the finish.
-                self._wake.set()
-                await self._finish(done)
+                await self._finish(done.result)
         except Exception:  # noqa: BLE001  # its lease runs out, and the batch is claimed again
             self._log.exception("batch failed", job=batch.job, batch=batch.number)
         finally:
@@ -278,7 +304,9 @@ class Dispatcher:
             environment = self._environments.find(spec.environment)
             work = work_of(spec, batch, environment, timeout_s=left_s)
             held.running = self._engine.start(work, recorder)
+            before = time.monotonic()
             await held.running.done
+            self._pace_s += (time.monotonic() - before - self._pace_s) / self._slots
         except (Overloaded, ShuttingDown):
             await asyncio.sleep(MIN_PAUSE_S)
             held.releasing = True
@@ -320,10 +348,12 @@ class Dispatcher:
                 return True
         return False
 
-    async def _finish(self, done: Recorded) -> None:
-        result = done.result
-        kept = await self._insist(lambda: self._store.finish(self._agent, [result], now=_now()))
-        if not kept[0]:
+    async def _finish(self, result: BatchResult) -> None:
+        """Have a batch recorded, together with those that end in the meantime."""
+        kept: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._results.append((result, kept))
+        self._has_results.set()
+        if not await kept:
             # Blobs that were written already go with the job's: their keys have this fence.
             batch = result.batch
             self._log.info("outcomes dropped", job=batch.job, batch=batch.number, fence=batch.fence)
