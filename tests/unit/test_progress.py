@@ -16,7 +16,9 @@ CREATED = datetime(2026, 3, 12, 22, 55, tzinfo=UTC)
 STARTED = CREATED + timedelta(seconds=5)
 
 
-def _job(*, state: JobState, times: int = 1000, returned: int = 0, failed: int = 0) -> Job:
+def _job(
+    *, state: JobState, times: int = 1000, returned: int = 0, failed: int = 0, taken: int = 0
+) -> Job:
     spec = JobSpec(
         owner="ALICE",
         api_version="v1",
@@ -47,6 +49,7 @@ def _job(*, state: JobState, times: int = 1000, returned: int = 0, failed: int =
         returned=returned,
         failed=failed,
         error=None,
+        taken=taken,
     )
 
 
@@ -71,6 +74,14 @@ def test_the_guess_is_what_is_left_at_the_speed_so_far() -> None:
     low, guess, high = progress.eta_s
     assert guess == 60
     assert low < guess < high
+
+
+def test_what_was_taken_from_another_job_is_no_work_of_this_one() -> None:
+    job = _job(state=JobState.RUNNING, returned=990, taken=980)
+    progress = progress_of(job, STARTED + timedelta(seconds=10))
+    assert progress.rate_per_s == 1
+    assert progress.eta_s is not None
+    assert progress.eta_s[1] == 10
 
 
 def test_an_ended_job_has_a_speed_and_no_end_to_wait_for() -> None:

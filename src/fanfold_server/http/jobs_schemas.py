@@ -143,6 +143,9 @@ class JobOut(_Answer):
     times: Annotated[int, Field(description="How many calls; 1 for do-eval.")]
     returned: Annotated[int, Field(description="Calls that returned.")]
     failed: Annotated[int, Field(description="Calls that failed.")]
+    taken: Annotated[
+        int, Field(description="Of the returned: those of the job that was resumed or extended.")
+    ]
     waiting: Annotated[int, Field(description="Calls that have no outcome.")]
     ahead: Annotated[int, Field(description="Place in the queue: calls that come before it.")]
     created: Annotated[str, Field(description="UTC, ISO 8601 with milliseconds.")]
@@ -334,6 +337,7 @@ def _described(job: Job, now: datetime) -> dict[str, Any]:
         "times": spec.times,
         "returned": job.returned,
         "failed": job.failed,
+        "taken": job.taken,
         "waiting": job.waiting,
         "ahead": job.ahead,
         "created": iso_ms(job.created),

@@ -121,6 +121,7 @@ class Job:
     Attributes:
         id: a UUID, 36 characters.
         returned, failed: calls that have that outcome; the rest wait or run.
+        taken: how many of the returned were taken from the job that this one goes on from.
         error: why the job ended early: the first failed call's error object, or our own.
         ahead: calls of others that are before it in the queue; 0 once it runs.
     """
@@ -135,6 +136,7 @@ class Job:
     failed: int
     error: dict[str, object] | None
     ahead: int = 0
+    taken: int = 0
 
     @property
     def waiting(self) -> int:

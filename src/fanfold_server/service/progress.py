@@ -24,7 +24,7 @@ class Progress:
 
     Attributes:
         elapsed_s: since its start, to its end or until now; None before it has started.
-        rate_per_s: calls that have an outcome, by the time that has passed; None before the first.
+        rate_per_s: calls that got an outcome in that time; None before the first.
         eta_s: seconds until the rest is done: low end, best guess, high end; None without a rate,
             or when there is no rest.
     """
@@ -39,7 +39,7 @@ def progress_of(job: Job, now: datetime) -> Progress:
     if job.started is None:
         return Progress(elapsed_s=None, rate_per_s=None, eta_s=None)
     elapsed_s = max(((job.finished or now) - job.started).total_seconds(), 0.0)
-    done = job.returned + job.failed
+    done = job.returned + job.failed - job.taken
     if not done or not elapsed_s:
         return Progress(elapsed_s=round(elapsed_s, 3), rate_per_s=None, eta_s=None)
     rate = done / elapsed_s

@@ -64,6 +64,7 @@ def job_of(row: AnyRow, source: str, *, ahead: int = 0) -> Job:
         finished=row.finished,
         returned=row.returned,
         failed=row.failed,
+        taken=row.taken,
         error=None if row.error is None else json.loads(row.error),
         ahead=ahead,
     )

@@ -213,6 +213,7 @@ job = Table(
     Column("finished", UtcDateTime(), nullable=True),
     Column("returned", Integer(), nullable=False),
     Column("failed", Integer(), nullable=False),
+    Column("taken", Integer(), nullable=False, server_default="0"),
     Column("error", Text(), nullable=True),
     Column("size_bytes", BigInteger(), nullable=False),
     # The place in line: the service level's rank, then the owner. Whoever claims goes from one

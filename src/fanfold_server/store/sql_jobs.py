@@ -329,6 +329,7 @@ def _submit(
         "finished": None if open_ else now,
         "returned": returned,
         "failed": 0,
+        "taken": returned,
         "size_bytes": sum(_size(planned) for planned in plan),
         "line": line_of(spec),
         "waiting": 1 if gated else len(open_),
@@ -357,6 +358,7 @@ def _submit(
         started=values["started"],
         finished=values["finished"],
         returned=returned,
+        taken=returned,
         failed=0,
         error=None,
     )
