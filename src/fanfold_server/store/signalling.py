@@ -59,6 +59,7 @@ class Listener:
         self._engine = engine
         self._hub = hub
         self._heard = asyncio.Event()
+        self._complained = False
         self._task = asyncio.create_task(self._run(), name="fanfold-listener")
 
     async def ready(self) -> None:
@@ -91,9 +92,18 @@ class Listener:
             await driver.set_autocommit(True)
             await driver.execute(f"LISTEN {CHANNEL}")
             self._heard.set()
-            async for notification in driver.notifies():
-                signal, _, job = notification.payload.partition(":")
-                self._hub.tell([(Signal(signal), job)])
+            self._complained = False
+            try:
+                async for notification in driver.notifies():
+                    signal, _, job = notification.payload.partition(":")
+                    self._hub.tell([(Signal(signal), job)])
+            finally:
+                self._heard.clear()
+                # It is not given back in order: it has died, or is closed within a wait.
+                await connection.invalidate()
 
     def _complain(self, exc: Exception) -> None:
-        _log.warning("cannot hear other processes, trying again: %s", exc)
+        """Tell of an outage once, not at every attempt."""
+        if not self._complained:
+            _log.warning("cannot hear other processes, trying again: %s", exc)
+        self._complained = True
