@@ -342,6 +342,10 @@ class LocalEngine:
             self._release(worker, current)
             current.finish()
             self._forget(current)
+        elif leases.left and self._others_wait(current):
+            if not worker.held:  # else it returns its other lease first
+                self._release(worker, current)
+            self._enqueue(worker.pool, current)
         elif leases.left:
             self._feed(current, worker)
             if current.wants_worker:
@@ -349,6 +353,15 @@ class LocalEngine:
         elif not worker.held:
             self._release(worker, current)
         self._serve_waiting()
+
+    def _others_wait(self, run: LocalRun) -> bool:
+        """Tell whether the run should make room: a lease at a time, everyone gets a turn.
+
+        A run in single-use workers keeps its last one: it would have to begin in a new process.
+        """
+        if self._queued <= run.queued or self._pools.busy < self._options.workers:
+            return False
+        return not run.single_use or len(run.workers) > 1
 
     def _remember_cost(self, run: LocalRun, us: int, count: int) -> None:
         if count:
