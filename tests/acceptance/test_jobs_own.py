@@ -424,13 +424,18 @@ def test_a_hundred_posts_with_one_key_make_one_job(alice: Caller, bob: Caller) -
     theirs = submit(bob, "index-apply", "own_half", headers=key, times=3)
     assert id_of(theirs) != jobs[0]["id"]
     job = ended(alice, answers.pop()[0])
-    for path, body in (("resume", {}), ("extend", {"times": 9})):
+    for path, wanted in (("resume", {}), ("extend", {"times": 9})):
         again = {"Idempotency-Key": f"{path} once"}
         made = {
-            alice.post(f"{JOBS}/{job['id']}/{path}", json=body, headers=again).json()["id"]
+            alice.post(f"{JOBS}/{job['id']}/{path}", json=wanted, headers=again).json()["id"]
             for _ in range(3)
         }
         assert len(made) == 1
+    others: list[dict[str, Any]] = [{"times": 4}, {"times": 3, "parameters": {"n": 1}}]
+    for members in others:
+        body = {"asyncFlag": True, **members}
+        other = alice.post(f"{RUNS}/v1/index-apply/own_half", json=body, headers=key)
+        assert (other.status_code, other.json()["errorCode"]) == (409, 2028)
     for wrong in (b"", b"x" * 256, b"\xe9"):
         headers = {b"Idempotency-Key": wrong}
         answer = alice.post(

@@ -32,6 +32,7 @@ STATUSES: Final[dict[type[errors.FanfoldError], int]] = {
     errors.ScriptExists: 409,
     errors.UserExists: 409,
     errors.JobRunning: 409,
+    errors.KeyReused: 409,
     errors.BodyTooLarge: 413,
     errors.TooManyAttempts: 429,
     errors.QuotaExceeded: 429,

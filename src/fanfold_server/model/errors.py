@@ -177,6 +177,12 @@ class NotAcceptable(CallerError):
     code = 2027
 
 
+class KeyReused(CallerError):
+    """The Idempotency-Key belongs to another request of yours: take a new one."""
+
+    code = 2028
+
+
 # ------------------------------------------------------------------ the caller's mistake: identity
 
 

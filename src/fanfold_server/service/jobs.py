@@ -18,6 +18,7 @@ from fanfold_server.model.errors import (
     InvalidField,
     JobNotRunning,
     JobRunning,
+    KeyReused,
     UnknownImage,
     UnknownJob,
 )
@@ -149,6 +150,7 @@ class Jobs:
         Raises:
             QuotaExceeded: the owner has as many jobs waiting, or bytes stored, as allowed.
             DiskFull: there is no room for it.
+            KeyReused: the idempotency key belongs to a job that was asked for differently.
         """
         assert apply.caller == actor.name, "a job belongs to who asks for it"
         spec = spec_of(
@@ -161,7 +163,7 @@ class Jobs:
             canary=submission.canary,
         )
         cut = batches_of(first_index(spec), spec.times, canary=spec.canary, graphics=spec.graphics)
-        job, _ = await self._store.submit(
+        job, is_new = await self._store.submit(
             str(uuid.uuid4()),
             spec,
             [Planned(start=start, count=count) for start, count in cut],
@@ -169,7 +171,7 @@ class Jobs:
             quota=self._quota,
             idempotency_key=submission.idempotency_key,
         )
-        return job
+        return job if is_new else _same(job, spec)
 
     async def resume(self, actor: Actor, job_id: str, *, idempotency_key: str | None = None) -> Job:
         """Make a new job that takes what has returned as it is, and runs the rest.
@@ -237,7 +239,7 @@ class Jobs:
         finally:
             if not kept:
                 await self._blobs.remove(job_prefix(new))
-        return job
+        return job if kept else _same(job, spec)
 
     # ------------------------------------------------------------------ looking
 
@@ -454,3 +456,21 @@ async def _nothing() -> AsyncIterator[bytes]:
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def _same(job: Job, spec: JobSpec) -> Job:
+    """Return the job that an idempotency key stands for, if it is what is asked for now.
+
+    The seed may have been drawn, and the script may have a new version: they are not compared.
+    """
+    if _asked(job.spec) != _asked(spec):
+        raise KeyReused(
+            f"The Idempotency-Key belongs to the job {job.id}, which was asked for differently: "
+            "take a new one."
+        )
+    return job
+
+
+def _asked(spec: JobSpec) -> tuple[object, ...]:
+    script = (spec.verb, spec.script_name, spec.script_owner)
+    return (*script, spec.times, spec.parameters, spec.graphics, spec.environment)
