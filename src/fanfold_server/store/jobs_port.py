@@ -3,7 +3,8 @@
 `JobStore` changes jobs, `Ledger` reads them, `Blobs` keeps what is too large for a row, `Signals`
 wakes those who wait. For every method of `JobStore` an implementer guarantees:
 
-- it is whole or not at all, and on disk (not only in the system's cache) when it returns;
+- it is whole or not at all, and on disk (not only in the system's cache) when it returns; but
+  `claim` and `renew` need only outlive every process that may have heard of them;
 - it may be called again with the same arguments after a broken connection, and then says the same;
 - calls that wait at the same time may share one commit.
 

@@ -198,7 +198,8 @@ class SqlJobs:
                 lease_s=lease_s,
                 now=now,
                 per_owner=per_owner,
-            )
+            ),
+            synced=False,
         )
 
     async def renew(
@@ -209,7 +210,8 @@ class SqlJobs:
         return await self._writer.run(
             lambda transaction: sql_leases.renew(
                 transaction, agent, batches, lease_s=lease_s, now=now
-            )
+            ),
+            synced=False,
         )
 
     async def finish(

@@ -64,6 +64,7 @@ Operation = Callable[[Transaction], Any]
 class _Waiting:
     operation: Operation
     future: asyncio.Future[Any]
+    synced: bool
     result: Any = None
     error: BaseException | None = None
 
@@ -90,19 +91,26 @@ class Writer:
         self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._connection: Connection | None = None
+        self._synced = True
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="fanfold-writer", daemon=True)
         self._thread.start()
 
-    async def run(self, operation: Callable[[Transaction], T]) -> T:
+    async def run(self, operation: Callable[[Transaction], T], *, synced: bool = True) -> T:
         """Run an operation and return its result when it is on disk.
+
+        Args:
+            operation: see the module.
+            synced: False: SQLite may keep it in the system's cache, so that it survives every
+                process but not a failure of the power, after which none of those that know of it
+                is left.
 
         Raises:
             DiskFull: there is no room; and whatever the operation raises.
         """
         assert not self._closing
         future: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put(_Waiting(operation, future))
+        self._queue.put(_Waiting(operation, future, synced))
         return await future
 
     async def close(self) -> None:
@@ -160,6 +168,8 @@ class Writer:
     def _try_to_commit(self, group: list[_Waiting]) -> list[tuple[Signal, str]]:
         if self._connection is None:
             self._connection = self._engine.connect()
+            self._synced = True
+        self._sync(self._connection, synced=any(waiting.synced for waiting in group))
         with self._connection.begin():
             transaction = Transaction(self._connection)
             for waiting in group:
@@ -171,6 +181,12 @@ class Writer:
             if self._notifies and signals:
                 self._notify(self._connection, signals)
         return signals
+
+    def _sync(self, connection: Connection, *, synced: bool) -> None:
+        if synced is not self._synced and self._engine.dialect.name == "sqlite":
+            driver: Any = connection.connection.driver_connection
+            driver.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}").close()
+            self._synced = synced
 
     @staticmethod
     def _notify(connection: Connection, signals: Sequence[tuple[Signal, str]]) -> None:
