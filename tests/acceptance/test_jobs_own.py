@@ -249,6 +249,14 @@ def test_events_tell_progress_once_and_end(alice: Caller) -> None:
     assert (seen.status_code, seen.content) == (204, b"")
 
 
+def test_head_does_not_wait_for_what_it_does_not_read(alice: Caller) -> None:
+    location = submit(alice, "do-eval", "own_sleeper")
+    for path in ("events", "results?follow=true"):
+        head = alice.head(f"{JOBS}/{id_of(location)}/{path}", timeout=20)
+        assert (head.status_code, head.content) == (200, b"")
+    alice.delete(f"{JOBS}/{id_of(location)}")
+
+
 def test_a_follower_of_a_deleted_job_is_told(alice: Caller) -> None:
     location = submit(alice, "do-eval", "own_sleeper")
     running(alice, location)

@@ -10,6 +10,7 @@ What the apps behind it find in the scope, and leave there:
 
     scope["fanfold.request_id"]  str, set here; also sent back as `X-Request-Id`
     scope["fanfold.run"]         `RunPath`, set here for runs
+    scope["fanfold.head"]        True, set here for HEAD, which is answered as GET is
     scope["fanfold.root"]        str, set here for legacy paths: what the client wrote for `/oml`
     scope["fanfold.user"]        str, set by whoever has authenticated the request; for the log
 """
@@ -131,7 +132,7 @@ class Front:
                     message = f"A run is asked for by POST, not {method}."
                     raise MethodNotAllowed(message, allow=["POST"])
                 if method == "HEAD":
-                    scope = {**scope, "method": "GET"}
+                    scope = {**scope, "method": "GET", "fanfold.head": True}
                 await self._pages(scope, receive, answer)
         except asyncio.CancelledError:
             # The server is told to stop and has waited long enough. This is where the task ends

@@ -152,6 +152,7 @@ async def group_errors(jobs: JobsOf, caller: Caller, job_id: JobId) -> Json:
     },
 )
 async def follow_job(
+    request: Request,
     jobs: JobsOf,
     caller: Caller,
     job_id: JobId,
@@ -166,6 +167,8 @@ async def follow_job(
     job = await jobs.get(caller, job_id)
     if job.state.is_final and last_event_id == event_id(job):
         return Nothing()
+    if _is_head(request):
+        return Response(headers={"Content-Type": EVENT_STREAM})
     body = events(jobs, caller, job_id, last_seen=last_event_id)
     return streamed(body, media_type=EVENT_STREAM)
 
@@ -202,6 +205,7 @@ async def read_results(
     begin = _begin(start, last_event_id)
     if form == NDJSON:
         first = max(begin or 0, first_index(job.spec))
+        follow = follow and not _is_head(request)
         body = ndjson(jobs, caller, job_id, start=first, follow=follow)
         return streamed(body, media_type=NDJSON)
     if not job.state.is_final:
@@ -236,6 +240,11 @@ async def summarize_results(
     await jobs.get(caller, job_id)
     summary, without = await summarized(jobs, caller, job_id, member=member)
     return Json(SummaryOut.of(summary, without))
+
+
+def _is_head(request: Request) -> bool:
+    """Say whether nobody will read the body, so that there is nothing to wait for."""
+    return bool(request.scope.get("fanfold.head"))
 
 
 def _begin(start: int | None, last_event_id: str | None) -> int | None:
