@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from fanfold_server.engine.port import Recorder, Work
-from fanfold_server.model.outcome import Failed, Failure, FailureKind, Values
+from fanfold_server.model.outcome import Failed, Failure, FailureKind, Returned, Values
 
 
 class PlainRunning:
@@ -22,7 +22,7 @@ class PlainRunning:
                 await engine.open.wait()
                 engine.calls.append(index)
                 try:
-                    value = orjson.dumps(engine.function(index))
+                    value = engine.function(index)
                 except Exception as exc:  # noqa: BLE001  # as a worker takes whatever is raised
                     kind = FailureKind.RAISED
                     failure = Failure(kind=kind, type=type(exc).__name__, message=str(exc))
@@ -30,7 +30,11 @@ class PlainRunning:
                     if work.stop_on_failure:
                         break
                 else:
-                    recorder.values(Values(start=index, count=1, json=value))
+                    if isinstance(value, Returned):
+                        recorder.outcome(value)
+                    else:
+                        json = orjson.dumps(value)
+                        recorder.values(Values(start=index, count=1, json=json))
                 await asyncio.sleep(0)
             if not self.done.done():
                 self.done.set_result(None)
@@ -44,7 +48,7 @@ class PlainRunning:
 
 
 class PlainEngine:
-    """`Engine` that calls a Python function in this process.
+    """`Engine` that calls a Python function in this process; it gives a value, or a `Returned`.
 
     Attributes:
         open: calls wait for it.

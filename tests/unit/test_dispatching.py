@@ -15,9 +15,11 @@ from fanfold_server.model.errors import (
     JobNotRunning,
     JobRunning,
     Overloaded,
+    UnknownImage,
     UnknownJob,
 )
 from fanfold_server.model.job import JobState
+from fanfold_server.model.outcome import Image, Returned
 from fanfold_server.service.dispatching import MAX_STARTS
 from tests.fakes.engine import PlainEngine
 from tests.fakes.house import ALICE, BOB, LIMIT_S, House, opened
@@ -82,6 +84,41 @@ async def test_extend_keeps_the_old_values(house: House) -> None:
     assert await house.answer(more) == {
         "result": [["old" if i <= 500 else "new", i] for i in range(1, 701)]
     }
+
+
+async def test_what_is_taken_over_keeps_its_images_logs_and_meters(house: House) -> None:
+    def draw(index: int) -> Returned:
+        if index in {7, 30}:
+            raise ValueError
+        drawn = (Image(png=b"png %d" % index, title=f"t{index}"),)
+        value = b'"%s"' % (b"x" * 20_000) if index > 200 else b"%d" % index
+        return Returned(
+            index=index, json=value, images=drawn, log=f"{index}\n", elapsed_us=index, peak_kib=9
+        )
+
+    async with house.working(PlainEngine(draw)):
+        job = await house.ended(await house.submit(1000, on_error=OnError.CONTINUE))
+    async with house.working(PlainEngine(lambda _: 0), "b"):
+        again = await house.ended(await house.jobs.resume(ALICE, job.id))
+    await house.jobs.delete(ALICE, job.id)
+    entries = await house.jobs.outcomes(ALICE, again.id, state=None, start=1, limit=1000)
+    assert [e.index for e in entries] == list(range(1, 1001))
+    for entry in entries:
+        if entry.index not in {7, 30}:
+            assert (entry.log, entry.elapsed_us, entry.peak_kib) == (
+                f"{entry.index}\n",
+                entry.index,
+                9,
+            )
+            png = await house.jobs.image(ALICE, again.id, entry.index, 1)
+            assert png == b"png %d" % entry.index
+    images = await house.jobs.images(ALICE, again.id, start=5, limit=4)
+    assert [(e.index, e.title) for e in images] == [(5, "t5"), (6, "t6"), (8, "t8"), (9, "t9")]
+    with pytest.raises(UnknownImage):
+        await house.jobs.image(ALICE, again.id, 7, 1)
+    answer = (await house.answer(again))["result"]
+    assert answer[:8] == [1, 2, 3, 4, 5, 6, 0, 8]
+    assert answer[200] == "x" * 20_000
 
 
 async def test_a_job_that_failed_early_is_resumed_where_it_stopped(house: House) -> None:

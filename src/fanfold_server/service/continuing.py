@@ -158,9 +158,9 @@ class Continuing:
         return await self._kept(record, part, target)
 
     async def _kept(self, record: BatchRecord, content: Content, target: Batch) -> Planned:
-        """Keep bytes in the new job's row, or in blobs if they are too many."""
+        """Keep bytes in the new job's row, or in blobs if there are some anyway or too many."""
         size = await self._copy_images(record, content.images, target)
-        if content.size_bytes > INLINE_BYTES:
+        if size or content.size_bytes > INLINE_BYTES:
             forms = (content.values, content.meters, content.logs, content.images)
             await self._blobs.write(
                 {
