@@ -293,16 +293,15 @@ FAULTS: dict[str, Fault] = {
 
 @contextmanager
 def disturbed(
-    cluster: Cluster, pick: random.Random, tally: Tally, faults: Mapping[str, Fault], count: int
+    cluster: Cluster, pick: random.Random, tally: Tally, faults: Mapping[str, Fault]
 ) -> Iterator[None]:
-    """Do `count` faults at random moments, beside what the block does."""
+    """Do every fault once, in random order at random moments, beside what the block does."""
     errors: list[BaseException] = []
 
     def harm() -> None:
         try:
-            for _ in range(count):
+            for name in pick.sample(sorted(faults), len(faults)):
                 time.sleep(pick.uniform(0.05, 0.7))
-                name = pick.choice(sorted(faults))
                 tally.kills[name] += faults[name](cluster, pick)
         except BaseException as exc:  # noqa: BLE001  # told by the test that waits
             errors.append(exc)
@@ -327,7 +326,7 @@ def run_rounds(cluster: Cluster, *, rounds: int, faults: Mapping[str, Fault], se
     for job in jobs:
         cluster.request("DELETE", f"/api/v1/jobs/{job}")
     for _ in range(rounds):
-        with disturbed(cluster, pick, tally, faults, 4):
+        with disturbed(cluster, pick, tally, faults):
             jobs = []
             for name, body in zip(names, calm, strict=True):
                 jobs.append(cluster.submit(name, body))
