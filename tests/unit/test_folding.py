@@ -68,7 +68,9 @@ def failure(index: int, kind: FailureKind = FailureKind.RAISED) -> Failed:
 
 _json = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 
@@ -176,8 +178,11 @@ def test_the_lowest_failed_index_is_blamed() -> None:
         (
             FailureKind.PRINTED,
             1026,
-            "Output malformed JSON. This could be caused by explicitly calling print() in the "
-            "executed Python script. Remove print() call from the script should solve the issue.",
+            (
+                "Output malformed JSON. This could be caused by explicitly calling print() in the "
+                "executed Python script. Remove print() call from the script should solve the "
+                "issue."
+            ),
         ),
     ],
 )

@@ -129,10 +129,10 @@ class LeaseProtocol(RuleBasedStateMachine):
                 done = 0
             held.clear()
             self.done[worker] = 0
-        while (lease := self.leases.take()) is not None:
-            for index in range(lease.start, lease.end):
+        while (rest := self.leases.take()) is not None:
+            for index in range(rest.start, rest.end):
                 self.record(index)
-            self.leases.returned(lease, lease.count)
+            self.leases.returned(rest, rest.count)
         assert self.leases.is_over
         assert sorted(self.outcomes) == list(range(self.start, self.start + self.count))
 
