@@ -7,10 +7,11 @@ they leave as files (`Rowset.path`) that the engine hands to the workers.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from fanfold_server.model.rows import DataFormat, Query, Rowset, TableInfo
+from fanfold_server.model.rows import ColumnType, DataFormat, Query, Rowset
 
 
 class RowSource(Protocol):
@@ -65,27 +66,58 @@ class RowSource(Protocol):
         ...
 
 
-class Tables(Protocol):
-    """Keeps the tables of the embedded database. Names are matched without regard to case."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """A table that may be read, and the name of its file. Owner and name as they were given."""
 
-    async def load(
-        self, owner: str, name: str, data: Path, form: DataFormat, *, append: bool = False
-    ) -> TableInfo:
-        """Make a table of a file, in place of one of that name, whole or not at all.
+    owner: str
+    name: str
+    file: str
 
-        Raises:
-            InvalidTable: the file is not in that form; says where.
+
+class Catalog(Protocol):
+    """Knows which tables an account may read; the store keeps it."""
+
+    async def readable(
+        self, reader: str, names: Sequence[tuple[str | None, str]]
+    ) -> Sequence[Placed]:
+        """Find tables by (owner or None, name), without regard to case.
+
+        Without an owner it is the reader's own, else a global one. What is not there, or not
+        granted, is left out.
         """
         ...
 
-    async def listing(self, readable: Sequence[tuple[str, str | None]]) -> list[TableInfo]:
-        """List tables by owner and name; a name of None means all of that owner's."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """A new file of a table, which nothing names yet."""
+
+    file: str
+    rows: int
+    columns: tuple[ColumnType, ...]
+    size_bytes: int
+
+
+class TableFiles(Protocol):
+    """Makes and reads the files of tables. A file never changes; a query that has it open goes on.
+
+    Every method raises DataUnavailable when the data process is away.
+    """
+
+    async def build(self, data: Path, form: DataFormat) -> Built:
+        """Make a table's file of what was sent; it is on the disk when this returns.
+
+        Raises:
+            InvalidTable: the data is not in that form; says where.
+            QueryTooLarge, QueryTimedOut: a limit was hit.
+        """
         ...
 
-    async def preview(self, owner: str, name: str, *, rows: int) -> bytes:
+    async def preview(self, file: str, *, rows: int) -> bytes:
         """Give the first rows as a JSON array of objects."""
         ...
 
-    async def drop(self, owner: str, name: str) -> None:
-        """Delete a table. Raises UnknownTable."""
+    async def discard(self, file: str) -> None:
+        """Delete a file; harmless when it is gone."""
         ...

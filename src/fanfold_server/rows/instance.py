@@ -1,0 +1,133 @@
+"""A DuckDB of its own for every query: what it holds is all there is.
+
+In-memory, with the files of the tables that the statement names and its reader may read attached
+read-only, a view for each in a schema named like its owner; then external access is closed and the
+settings are locked. Another's table is not hidden or forbidden there: it does not exist. So there
+is no list of spellings to keep, and an error in `gate.py` costs nothing but its own effect.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from fanfold_server.model.actor import GLOBAL_OWNER
+from fanfold_server.rows.gate import quoted
+
+MIB = 1024 * 1024
+TABLE = "fanfold_rows"
+"""The one table in each of our files."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one query may use.
+
+    Attributes:
+        memory_mib: of DuckDB's own memory.
+        threads: at once, ≥ 1.
+        spill_mib: of disk, when memory does not do.
+        rowset_mib: largest result.
+        spill: directory for `spill_mib`; each query has one of its own in it.
+    """
+
+    memory_mib: int
+    threads: int
+    spill_mib: int
+    rowset_mib: int
+    spill: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableFile:
+    """A table that a query may read: whose it is, its name, and the file that holds it."""
+
+    owner: str
+    name: str
+    path: Path
+
+
+@contextmanager
+def open_parser() -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a connection that holds nothing, for parsing."""
+    connection = duckdb.connect(":memory:", config={"threads": 1})
+    try:
+        lock(connection)
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def open_instance(
+    reader: str, tables: Sequence[TableFile], limits: Limits
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open what a query of `reader` runs in.
+
+    Raises:
+        duckdb.IOException: a file is not there any more.
+    """
+    with open_instance_of(limits) as connection:
+        schemas = dict.fromkeys([reader, GLOBAL_OWNER, *(table.owner for table in tables)])
+        for schema in schemas:
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS memory.{quoted(schema)}")
+        for number, table in enumerate(tables):
+            catalog = f"fanfold_{number}"
+            connection.execute(f"ATTACH {literal(str(table.path))} AS {catalog} (READ_ONLY)")
+            connection.execute(
+                f"CREATE VIEW memory.{quoted(table.owner)}.{quoted(table.name)} AS "
+                f"SELECT * FROM {catalog}.main.{TABLE}"
+            )
+        path = ",".join(f"memory.{quoted(schema)}" for schema in (reader, GLOBAL_OWNER))
+        connection.execute(f"SET search_path = {literal(path)}")
+        connection.execute("SET TimeZone = 'UTC'")
+        lock(connection)
+        yield connection
+
+
+@contextmanager
+def open_instance_of(limits: Limits) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open an empty instance within limits, not yet locked."""
+    spill = Path(tempfile.mkdtemp(prefix="query-", dir=limits.spill))
+    try:
+        connection = duckdb.connect(
+            ":memory:",
+            config={
+                "threads": limits.threads,
+                "memory_limit": f"{limits.memory_mib}MiB",
+                "temp_directory": str(spill),
+                "max_temp_directory_size": f"{limits.spill_mib}MiB",
+            },
+        )
+        try:
+            yield connection
+        finally:
+            connection.close()
+    finally:
+        shutil.rmtree(spill, ignore_errors=True)
+
+
+def lock(connection: duckdb.DuckDBPyConnection) -> None:
+    """Close every way out of the instance, for good."""
+    for setting in (
+        # Otherwise variables of the calling Python frames can be read as tables.
+        "python_enable_replacements = false",
+        "allow_community_extensions = false",
+        "autoinstall_known_extensions = false",
+        "autoload_known_extensions = false",
+        "allow_persistent_secrets = false",
+        "enable_external_access = false",
+        "lock_configuration = true",
+    ):
+        connection.execute(f"SET {setting}")
+
+
+def literal(text: str) -> str:
+    """Write a text as SQL has it."""
+    return "'" + text.replace("'", "''") + "'"
