@@ -35,6 +35,12 @@ class FailureKind(IntEnum):
     """The function wants `rng` and the environment has no numpy."""
     NO_ENVIRONMENT = 3011
     """The job's environment is gone or cannot be started."""
+    NO_ARROW = 3012
+    """The function is given rows, and the environment lacks what reads them."""
+    UNREADABLE_ROWS = 3013
+    """A column of the rows has a type that cannot be handed to a function."""
+    NO_ROWS = 3014
+    """The job's rows are gone."""
 
     @property
     def is_fatal(self) -> bool:
@@ -48,6 +54,8 @@ _FATAL = frozenset(
         FailureKind.NO_FIGURES,
         FailureKind.NO_GENERATOR,
         FailureKind.NO_ENVIRONMENT,
+        FailureKind.NO_ARROW,
+        FailureKind.NO_ROWS,
     )
 )
 
