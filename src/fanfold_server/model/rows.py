@@ -68,12 +68,22 @@ class ColumnType:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableInfo:
-    """A table as it is listed. `owner` and `name` are in the case in which they were made."""
+    """A table as it stands.
+
+    Attributes:
+        owner: account name in upper case, or PYQSYS for a table that everyone may read.
+        name: in the case in which it was first loaded; matched without regard to case.
+        file: holds its rows; another one after each loading.
+        created: when these rows were loaded, aware, UTC.
+    """
 
     owner: str
     name: str
+    file: str
     rows: int
+    size_bytes: int
     columns: tuple[ColumnType, ...]
+    created: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +91,6 @@ class TableGrant:
     """Who else may read a table; `grantee` None means everyone."""
 
     grantee: str | None
-    created: datetime
 
 
 class DataFormat(StrEnum):

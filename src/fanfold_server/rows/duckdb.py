@@ -291,9 +291,7 @@ class DuckFiles:
             await self.discard(file)
             raise
         columns = tuple(ColumnType(name=name, type=kind) for name, kind in made["columns"])
-        return Built(
-            file=file, rows=made["rows"], columns=columns, size_bytes=made["size_bytes"]
-        )
+        return Built(file=file, rows=made["rows"], columns=columns, size_bytes=made["size_bytes"])
 
     async def preview(self, file: str, *, rows: int) -> bytes:
         path = self._options.tables / file

@@ -3,7 +3,7 @@
     4 bytes, little-endian: length of the JSON text · the text
 
 Requests: `{"id": n, "verb": name, …}`, and `{"verb": "cancel", "id": n}` for one that is under way.
-Answers: `{"id": n, "ok": {…}}` or `{"id": n, "error": class name, "message": text, "details": {…}}`,
+Answers: `{"id": n, "ok": {…}}` or `{"id": n, "error": class, "message": text, "details": {…}}`,
 in any order. Rows are never in a frame: they are in files.
 """
 

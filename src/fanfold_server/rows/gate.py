@@ -203,8 +203,8 @@ def _only_statement(parser: duckdb.DuckDBPyConnection, text: str) -> str:
         raise InvalidQuery("The query has parameters ($1, ?, $name); write the values into it.")
     encoded = statement.query.encode()
     # Offsets count bytes.
-    for offset, kind in duckdb.tokenize(statement.query):
-        if kind == duckdb.token_type.operator and encoded[offset : offset + 1] == b";":
+    for offset, token in duckdb.tokenize(statement.query):
+        if token == duckdb.token_type.operator and encoded[offset : offset + 1] == b";":
             return encoded[:offset].decode()
     return str(statement.query)
 
@@ -218,7 +218,7 @@ def _references(tree: dict[str, Any]) -> Iterator[Reference]:
         if kind == "BASE_TABLE":
             if node.get("catalog_name"):
                 raise UnknownTable(
-                    f"There is no table \"{node['catalog_name']}.{node['schema_name']}."
+                    f'There is no table "{node["catalog_name"]}.{node["schema_name"]}.'
                     f'{node["table_name"]}" that you may read.'
                 )
             _check_name(node.get("schema_name") or None, node["table_name"])

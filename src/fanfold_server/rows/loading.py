@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from fanfold_server.model.errors import InvalidTable, QueryTimedOut, QueryTooLarge
 from fanfold_server.model.rows import DataFormat
-from fanfold_server.rows.instance import TABLE, Limits, literal, lock, open_instance_of
+from fanfold_server.rows.instance import TABLE, literal, lock
 
 SNIFFED_ROWS = 200_000
 """Rows by which the types of text columns are guessed; all of them when that guess fails."""
@@ -24,14 +24,14 @@ _MAX_MESSAGE = 600
 
 
 def build(
-    data: Path, form: DataFormat, out: Path, limits: Limits, started: Any
+    connection: duckdb.DuckDBPyConnection, data: Path, form: DataFormat, out: Path
 ) -> dict[str, Any]:
     """Write the file of a table.
 
     Args:
+        connection: a blank instance.
         data: what was sent.
-        out: of the file to write; it must not be there.
-        started: called with the connection, so that it can be interrupted.
+        out: the file to write; it must not be there.
 
     Returns:
         rows, columns (pairs of name and type) and size_bytes.
@@ -40,37 +40,34 @@ def build(
         InvalidTable: the data is not in that form.
         QueryTooLarge, QueryTimedOut: a limit was hit.
     """
-    with open_instance_of(limits) as connection:
-        started(connection)
-        connection.execute(f"ATTACH {literal(str(out))} AS made")
-        connection.execute(f"SET allowed_paths = [{literal(str(data))}]")
-        lock(connection)
-        try:
-            _fill(connection, data, form)
-            described = _describe(connection, f"made.main.{TABLE}")
-            connection.execute("DETACH made")
-        except duckdb.InterruptException as exc:
-            raise QueryTimedOut("Loading took longer than this server allows.") from exc
-        except duckdb.OutOfMemoryException as exc:
-            raise QueryTooLarge("Loading needs more memory than this server gives to it.") from exc
-        except (duckdb.Error, pa.ArrowException) as exc:
-            raise InvalidTable(
-                f"The data cannot be read as {form}: {_plain(exc, data)}", format=form.value
-            ) from exc
+    connection.execute(f"ATTACH {literal(str(out))} AS made")
+    connection.execute(f"SET allowed_paths = [{literal(str(data))}]")
+    lock(connection)
+    try:
+        _fill(connection, data, form)
+        described = _describe(connection, f"made.main.{TABLE}")
+        connection.execute("DETACH made")
+    except duckdb.InterruptException as exc:
+        raise QueryTimedOut("Loading took longer than this server allows.") from exc
+    except duckdb.OutOfMemoryException as exc:
+        raise QueryTooLarge("Loading needs more memory than this server gives to it.") from exc
+    except (duckdb.Error, pa.ArrowException) as exc:
+        raise InvalidTable(
+            f"The data cannot be read as {form}: {_plain(exc, data)}", format=form.value
+        ) from exc
     out.chmod(0o600)
     _sync(out)
     return {**described, "size_bytes": out.stat().st_size}
 
 
-def preview(path: Path, rows: int, limits: Limits) -> str:
+def preview(connection: duckdb.DuckDBPyConnection, path: Path, rows: int) -> str:
     """Write the first rows of a table as a JSON array of objects."""
-    with open_instance_of(limits) as connection:
-        connection.execute(f"ATTACH {literal(str(path))} AS seen (READ_ONLY)")
-        lock(connection)
-        found = connection.execute(
-            f"SELECT CAST(to_json(r) AS VARCHAR) FROM (SELECT * FROM seen.main.{TABLE} "
-            f"LIMIT {rows:d}) r"
-        ).fetchall()
+    connection.execute(f"ATTACH {literal(str(path))} AS seen (READ_ONLY)")
+    lock(connection)
+    found = connection.execute(
+        f"SELECT CAST(to_json(r) AS VARCHAR) FROM (SELECT * FROM seen.main.{TABLE} "
+        f"LIMIT {rows:d}) r"
+    ).fetchall()
     return "[" + ",".join(row[0] for row in found) + "]"
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from fanfold_server.model.rows import ColumnType, DataFormat, Query, Rowset
+from fanfold_server.model.rows import ColumnType, DataFormat, Query, Rowset, TableInfo
 
 
 class RowSource(Protocol):
@@ -66,21 +66,12 @@ class RowSource(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placed:
-    """A table that may be read, and the name of its file. Owner and name as they were given."""
-
-    owner: str
-    name: str
-    file: str
-
-
 class Catalog(Protocol):
     """Knows which tables an account may read; the store keeps it."""
 
     async def readable(
         self, reader: str, names: Sequence[tuple[str | None, str]]
-    ) -> Sequence[Placed]:
+    ) -> Sequence[TableInfo]:
         """Find tables by (owner or None, name), without regard to case.
 
         Without an owner it is the reader's own, else a global one. What is not there, or not

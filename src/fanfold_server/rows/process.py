@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +27,7 @@ import duckdb
 from fanfold_server.model import errors
 from fanfold_server.model.rows import DataFormat
 from fanfold_server.rows import cutting, frames, gate, loading
-from fanfold_server.rows.instance import Limits, TableFile, open_instance, open_parser
+from fanfold_server.rows.instance import Blanks, Limits, TableFile, furnish, open_parser
 
 PAUSE_S: Final = 0.05
 STUBBORN_S: Final = 5.0
@@ -35,6 +36,9 @@ STUBBORN_S: Final = 5.0
 STUBBORN_EXIT: Final = 70
 _PR_SET_PDEATHSIG: Final = 1
 _PARSERS: Final = 1
+"""One: its thread alone uses the parser."""
+
+_BLANKS: Final = 2
 
 
 class Task:
@@ -56,7 +60,8 @@ class Task:
     def interrupt(self) -> None:
         """Stop what the connection does now; it may do so again, so this is said repeatedly."""
         if (connection := self._connection) is not None:
-            connection.interrupt()
+            with suppress(duckdb.Error):  # it is being closed
+                connection.interrupt()
 
 
 class DataProcess:
@@ -70,6 +75,8 @@ class DataProcess:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="query")
         # Reading a query takes a millisecond and must not wait for those that run.
         self._readers = ThreadPoolExecutor(_PARSERS, thread_name_prefix="gate")
+        self._parser: duckdb.DuckDBPyConnection | None = None
+        self._blanks = Blanks(limits, self._readers.submit, keep=_BLANKS)
         self._verbs: dict[str, Callable[[dict[str, Any], Task], dict[str, Any]]] = {
             "inspect": self._inspect,
             "run": self._run,
@@ -123,9 +130,10 @@ class DataProcess:
     # --------------------------------------------------------------------------- the verbs
 
     def _inspect(self, request: dict[str, Any], task: Task) -> dict[str, Any]:
-        with open_parser() as parser:
-            task.started(parser)
-            found = gate.inspect(parser, request["text"])
+        if self._parser is None:
+            self._parser = open_parser()
+        task.started(self._parser)
+        found = gate.inspect(self._parser, request["text"])
         references = [[reference.schema, reference.name] for reference in found.references]
         return {"text": found.text, "references": references}
 
@@ -135,8 +143,9 @@ class DataProcess:
             for owner, name, path in request["tables"]
         ]
         try:
-            with open_instance(request["reader"], tables, self._limits) as connection:
+            with self._blanks.take() as connection:
                 task.started(connection)
+                furnish(connection, request["reader"], tables)
                 return cutting.run(
                     connection,
                     request["text"],
@@ -150,16 +159,15 @@ class DataProcess:
             raise errors.DataUnavailable("A table of the query was replaced just now.") from exc
 
     def _build(self, request: dict[str, Any], task: Task) -> dict[str, Any]:
-        return loading.build(
-            Path(request["data"]),
-            DataFormat(request["form"]),
-            Path(request["out"]),
-            self._limits,
-            task.started,
-        )
+        with self._blanks.take() as connection:
+            task.started(connection)
+            data, out = Path(request["data"]), Path(request["out"])
+            return loading.build(connection, data, DataFormat(request["form"]), out)
 
-    def _preview(self, request: dict[str, Any], _task: Task) -> dict[str, Any]:
-        text = loading.preview(Path(request["path"]), request["rows"], self._limits)
+    def _preview(self, request: dict[str, Any], task: Task) -> dict[str, Any]:
+        with self._blanks.take() as connection:
+            task.started(connection)
+            text = loading.preview(connection, Path(request["path"]), request["rows"])
         return {"text": text}
 
 
