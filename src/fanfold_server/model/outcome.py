@@ -120,13 +120,17 @@ class Returned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """A call without a value: it raised, timed out, was lost or cancelled (`failure.kind`)."""
+    """A call without a value: it raised, timed out, was lost or cancelled (`failure.kind`).
+
+    `name` is the key of its group, if it has one.
+    """
 
     index: int
     failure: Failure
     log: str = ""
     elapsed_us: int = 0
     peak_kib: int = 0
+    name: str | None = None
 
 
 Outcome = Returned | Failed

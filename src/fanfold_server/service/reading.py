@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import orjson
 
-from fanfold_server.model.apply import OnError
+from fanfold_server.model.apply import Once, OnError, Whole
 from fanfold_server.model.job import Job
 from fanfold_server.model.outcome import Failed, Image, Returned
-from fanfold_server.service.folding import error_entry, image_objects
-from fanfold_server.service.planning import INDEX_APPLY
+from fanfold_server.service.folding import call_member, error_entry, image_objects
+from fanfold_server.service.planning import INDEX_APPLY, split_of
 from fanfold_server.store.port import (
     BatchRecord,
     BatchState,
@@ -187,15 +187,15 @@ class Reading:
         yield b"]"
 
     async def _drawn(self, job: Job) -> AsyncIterator[bytes]:
-        indexed = job.spec.verb == INDEX_APPLY
+        split = split_of(job.spec)
+        indexed = not isinstance(split, Once | Whole)
         yield b'{"result":{' if indexed else b'{"result":['
         number, before = 0, b""
         async for record in self.batches(job.id):
             if record.state is not BatchState.FINISHED:
                 continue
             async for outcome in self._returned(record):
-                time = outcome.index if indexed else None
-                for image in image_objects(outcome, time=time):
+                for image in image_objects(outcome, call_member(split, outcome.index, None)):
                     yield before + (b'"%d":%s' % (number, image) if indexed else image)
                     number, before = number + 1, b","
         yield b"}" if indexed else b"]"
