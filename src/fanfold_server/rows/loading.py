@@ -21,6 +21,8 @@ SNIFFED_ROWS = 200_000
 _ARROW_FILE = b"ARROW1"
 _STREAM = "fanfold_stream"
 _MAX_MESSAGE = 600
+_MAX_HEADER = 1 << 20
+_DELIMITERS = (",", ";", "\t", "|")
 
 
 def build(
@@ -40,6 +42,8 @@ def build(
         InvalidTable: the data is not in that form.
         QueryTooLarge, QueryTimedOut: a limit was hit.
     """
+    if not data.stat().st_size:
+        raise InvalidTable("The data is empty.")
     connection.execute(f"ATTACH {literal(str(out))} AS made")
     connection.execute(f"SET allowed_paths = [{literal(str(data))}]")
     lock(connection)
@@ -89,11 +93,22 @@ def _fill(connection: duckdb.DuckDBPyConnection, data: Path, form: DataFormat) -
 
 def _text_reader(data: Path, form: DataFormat, rows: int) -> str:
     if form is DataFormat.CSV:
-        return f"read_csv({literal(str(data))}, header = true, sample_size = {rows})"
+        # DuckDB's guess of the dialect takes a broken file for one of a single column.
+        return (
+            f"read_csv({literal(str(data))}, header = true, delim = {literal(_delimiter(data))}, "
+            f"quote = '\"', escape = '\"', sample_size = {rows})"
+        )
     return (
         f"read_json({literal(str(data))}, format = 'newline_delimited', sample_size = {rows}, "
         "records = true)"
     )
+
+
+def _delimiter(data: Path) -> str:
+    """Choose what stands most often in the first line; a comma when nothing does."""
+    with data.open("rb") as file:
+        first = file.readline(_MAX_HEADER)
+    return max(_DELIMITERS, key=lambda delimiter: first.count(delimiter.encode()))
 
 
 def _create(connection: duckdb.DuckDBPyConnection, source: str) -> None:
@@ -123,9 +138,11 @@ def _describe(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, An
 
 
 def _plain(exc: Exception, data: Path) -> str:
-    """Take the server's paths and DuckDB's advice on options out of a message."""
-    text = str(exc).replace(str(data), "the data").split("Possible fixes:")[0].strip()
-    return text[:_MAX_MESSAGE]
+    """Take the server's paths, our own SQL and DuckDB's advice on options out of a message."""
+    text = str(exc).replace(str(data), "the data")
+    for end in ("Possible fixes:", "\n\nLINE ", "\nLINE "):
+        text = text.split(end)[0]
+    return text.strip()[:_MAX_MESSAGE]
 
 
 def _sync(path: Path) -> None:

@@ -119,13 +119,22 @@ class DataProcess:
         while True:
             time.sleep(PAUSE_S)
             now = time.monotonic()
-            for task in list(self._tasks.values()):
+            for number, task in list(self._tasks.items()):
                 if not task.is_over():
                     continue
                 task.deadline = min(task.deadline, now)
                 task.interrupt()
                 if now > task.deadline + STUBBORN_S:
-                    os._exit(STUBBORN_EXIT)
+                    self._give_up(number)
+
+    def _give_up(self, number: int) -> None:
+        """End with the query that cannot be ended; it alone is not asked for again."""
+        name = errors.QueryTimedOut.__name__
+        frame = {"id": number, "error": name, "message": None, "details": {}}
+        if self._sending.acquire(timeout=1):
+            with suppress(OSError):
+                self._channel.sendall(frames.pack(frame))
+        os._exit(STUBBORN_EXIT)
 
     # --------------------------------------------------------------------------- the verbs
 
