@@ -32,6 +32,7 @@ from fanfold_server.http.front import ASGIApp, RunApp
 from fanfold_server.http.run_schemas import openapi_paths
 from fanfold_server.http.surface import Environments
 from fanfold_server.model.apply import ServiceLevel
+from fanfold_server.rows.opening import Rows, RowsOptions, open_rows
 from fanfold_server.service.access import Access
 from fanfold_server.service.applying import Applying, Caps
 from fanfold_server.service.dispatching import Dispatcher
@@ -40,6 +41,7 @@ from fanfold_server.service.jobs import Jobs
 from fanfold_server.service.library import Library
 from fanfold_server.service.passwords import Passwords
 from fanfold_server.service.relaying import Relaying
+from fanfold_server.service.tables import Tables
 from fanfold_server.settings import Settings, SettingsError
 from fanfold_server.store.blobs import FolderBlobs
 from fanfold_server.store.migrating import migrate
@@ -102,6 +104,7 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
         library = Library(
             store.scripts, store.accounts, max_source_bytes=settings.script_max_kib * 1024
         )
+        rows = await stack.enter_async_context(_open_rows(settings, store))
         running = await stack.enter_async_context(_open_running(settings, store, access, library))
         log = None
         if settings.access_log and settings.log_level in {"debug", "info"}:
@@ -113,6 +116,8 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
                 library=library,
                 environments=running.environments,
                 jobs=running.jobs,
+                tables=Tables(store.tables, rows.files, store.accounts),
+                max_table_bytes=settings.max_table_mib * MIB,
                 runs=running.runs,
                 run_paths=running.run_paths,
                 health=_health(running),
@@ -334,6 +339,26 @@ async def _open_engine(settings: Settings, environments: Folders) -> AsyncIterat
         yield engine
     finally:
         await engine.close()
+
+
+@asynccontextmanager
+async def _open_rows(settings: Settings, store: Store) -> AsyncIterator[Rows]:
+    """Open the embedded tables; their process starts when it is first asked."""
+    options = RowsOptions(
+        folder=settings.data / "tables",
+        memory_mib=settings.data_memory_mib,
+        queries=settings.data_queries,
+        threads=settings.data_threads,
+        spill_mib=settings.data_spill_mib,
+        rowset_mib=settings.max_rows_mib,
+        timeout_s=settings.query_timeout_s,
+    )
+    async with AsyncExitStack() as stack:
+        try:
+            rows = await stack.enter_async_context(open_rows(options, store.tables))
+        except OSError as exc:
+            raise SettingsError(f"data: {exc.filename} cannot be used: {exc.strerror}") from exc
+        yield rows
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@ import asyncio
 import os
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ GRACE_S = 15.0
 INSPECT_S = 10.0
 _RESTART_PAUSE_S = 0.2
 _SUFFIX = ".duckdb"
+_SENT = ".sent"
+_OLD_S = 2 * 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,6 +279,9 @@ class DuckFiles:
         self._process = process
         self._options = options
 
+    def incoming(self) -> Path:
+        return self._options.tables / f"{uuid4().hex}{_SENT}"
+
     async def build(self, data: Path, form: DataFormat) -> Built:
         file = f"{uuid4().hex}{_SUFFIX}"
         out = self._options.tables / file
@@ -306,11 +312,17 @@ class DuckFiles:
             path.unlink(missing_ok=True)
 
     def keep_only(self, files: Sequence[str]) -> None:
-        """Delete what a server that was killed has left: files that no table has."""
+        """Delete what a server that was killed has left: files that no table has.
+
+        Young ones are kept: another server over the same directory may be about to name them.
+        """
         known = set(files)
-        for path in self._options.tables.glob(f"*{_SUFFIX}*"):
-            if path.name not in known:
-                path.unlink(missing_ok=True)
+        for path in self._options.tables.iterdir():
+            if path.name in known or not path.is_file():
+                continue
+            with suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > _OLD_S:
+                    path.unlink(missing_ok=True)
 
 
 def _offsets(path: Path) -> Path:

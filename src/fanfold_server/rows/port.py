@@ -96,6 +96,10 @@ class TableFiles(Protocol):
     Every method raises DataUnavailable when the data process is away.
     """
 
+    def incoming(self) -> Path:
+        """Name a file that is not there yet, on the disk of the tables and for us alone."""
+        ...
+
     async def build(self, data: Path, form: DataFormat) -> Built:
         """Make a table's file of what was sent; it is on the disk when this returns.
 

@@ -90,6 +90,10 @@ class Tables:
             await self._files.discard(replaced)
         return await self.find(actor, name, owner), replaced is None
 
+    def incoming(self) -> Path:
+        """Name a file that is not there yet, to receive what `load` is to read."""
+        return self._files.incoming()
+
     def check(self, actor: Actor, name: str, *, is_global: bool) -> str:
         """Say under which owner a table would be loaded; before anything is received.
 
