@@ -23,7 +23,7 @@ import time
 import traceback
 from typing import Any
 
-from fanfold_runtime import loop, tables  # noqa: F401  # tables: later there is no path to it
+from fanfold_runtime import loop, oml, tables  # noqa: F401  # tables: later there is no path to it
 from fanfold_runtime.figures import settle
 
 SWEEP_LIMIT_S = 2.0
@@ -60,8 +60,11 @@ def _unbuffer() -> None:
 def _leave_path() -> None:
     """Take our archive off the path: all of ours is imported, and scripts have no business there.
 
+    But for the stand-in of `oml`, which public scripts import by that name.
+
     `importlib.metadata` would also keep it open once it has looked for a version in it.
     """
+    sys.modules["oml"] = oml
     archive = getattr(__spec__.loader, "archive", None)
     sys.path[:] = [entry for entry in sys.path if entry != archive]
 

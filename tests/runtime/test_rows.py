@@ -58,7 +58,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 def work(
-    rows: Rowset,
+    rows: Rowset | None,
     body: str,
     *,
     input_type: InputType = InputType.DATAFRAME,
@@ -66,7 +66,7 @@ def work(
     caller: str = "ALICE",
     **more: Any,
 ) -> Work:
-    source = "def f(rows):\n    " + body.replace("\n", "\n    ") + "\n"
+    source = f"def f({'rows' if rows else ''}):\n    " + body.replace("\n", "\n    ") + "\n"
     script = Script(
         name="f",
         owner="ALICE",
@@ -79,8 +79,8 @@ def work(
     )
     members: dict[str, Any] = {
         "environment": PLACE,
-        "start": 0 if rows.offsets is None else 1,
-        "count": rows.calls,
+        "start": 0 if rows is None or rows.offsets is None else 1,
+        "count": 1 if rows is None else rows.calls,
         "indexed": False,
         "parameters": b"{}",
         "degree": 2,
