@@ -12,18 +12,13 @@ _START = "from fanfold_runtime.zygote import main\n\nmain()\n"
 
 
 def bundle_bytes() -> bytes:
-    """Return the archive: `fanfold_runtime`, the module `oml` that scripts import, `__main__.py`.
-
-    Equal sources give equal bytes.
-    """
+    """Return the archive: `fanfold_runtime` and a `__main__.py`; equal sources give equal bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         _add(archive, "__main__.py", _START)
         for source in sorted(resources.files("fanfold_runtime").iterdir(), key=lambda p: p.name):
             if source.name.endswith(".py") and source.name != "__main__.py":
                 _add(archive, f"fanfold_runtime/{source.name}", source.read_text("utf-8"))
-        stand_in = resources.files("fanfold_runtime") / "oml" / "__init__.py"
-        _add(archive, "oml/__init__.py", stand_in.read_text("utf-8"))
     return buffer.getvalue()
 
 
