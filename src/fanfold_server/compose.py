@@ -105,7 +105,9 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
             store.scripts, store.accounts, max_source_bytes=settings.script_max_kib * 1024
         )
         rows = await stack.enter_async_context(_open_rows(settings, store))
-        running = await stack.enter_async_context(_open_running(settings, store, access, library))
+        running = await stack.enter_async_context(
+            _open_running(settings, store, access, library, rows)
+        )
         log = None
         if settings.access_log and settings.log_level in {"debug", "info"}:
             log = AccessLog(_write_log, as_json=settings.log_format == "json")
@@ -171,7 +173,7 @@ def migrate_store(settings: Settings) -> None:
 
 @asynccontextmanager
 async def _open_running(
-    settings: Settings, store: Store, access: Access, library: Library
+    settings: Settings, store: Store, access: Access, library: Library, rows: Rows
 ) -> AsyncIterator[Running]:
     """Open jobs, engine, environments and applying; close them in the reverse order."""
     environments = _environments(settings)
@@ -198,6 +200,7 @@ async def _open_running(
             )
             applying = Applying(
                 engine=engine,
+                rows=rows.source,
                 timeout_s=settings.sync_timeout_s,
                 max_answer_bytes=max_answer_bytes,
             )

@@ -163,7 +163,9 @@ async def test_groups_are_those_of_a_plain_model(
     rowset = await data.rows.groups(
         query, reader="ANN", by=columns, order=order, order_within=mode == "within"
     )
-    made: list[dict[str, Any]] = [{"k": _text(k), "l": _text(m), "o": o, "i": i} for i, (k, m, o) in enumerate(rows)]
+    made: list[dict[str, Any]] = [
+        {"k": _text(k), "l": _text(m), "o": o, "i": i} for i, (k, m, o) in enumerate(rows)
+    ]
     if mode == "order":
         made.sort(key=lambda row: row["o"])
     else:
