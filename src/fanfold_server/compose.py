@@ -230,6 +230,8 @@ async def _open_running(
                 strict=settings.strict,
                 jobs=jobs,
                 public_url=settings.public_url,
+                # Without an agent a run is a job, and jobs carry no rows yet.
+                has_data=settings.agent,
             ),
             run_paths=openapi_paths(),
             health=health,
