@@ -33,6 +33,8 @@ _INSTEAD = {
 class NotAvailable(NotImplementedError):
     """This part of `oml` is not there."""
 
+    __module__ = "oml"
+
 
 class _Absent:
     """A name of `oml` that is not there; taking it does no harm, calling it raises."""

@@ -232,8 +232,9 @@ async def _open_running(
                 public_url=settings.public_url,
                 # Without an agent a run is a job, and jobs carry no rows yet.
                 has_data=settings.agent,
+                column_frames=settings.group_frames == "columns",
             ),
-            run_paths=openapi_paths(),
+            run_paths=openapi_paths(data=settings.agent),
             health=health,
         )
 

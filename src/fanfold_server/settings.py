@@ -228,6 +228,11 @@ class Settings(BaseSettings):
     print_is_error: bool = Field(
         False, description="Refuse the result of a function that prints, with error 1026."
     )
+    group_frames: Literal["records", "columns"] = Field(
+        "records",
+        description="How group-apply writes a returned DataFrame: as a list of records, or by "
+        "columns with row labels, as releases of the compatible service before 2025 did.",
+    )
     strict: bool = Field(
         False,
         description="Refuse what is otherwise put right with a warning header, such as a timeout "

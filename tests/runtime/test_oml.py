@@ -37,5 +37,5 @@ async def test_what_is_not_there_says_so(engine: LocalEngine, call: str, said: s
     gathered = Gathered()
     await engine.start(work(None, body(f"return {call}")), gathered).done
     failure = gathered.failed[0].failure
-    assert (failure.kind, failure.type) == (FailureKind.RAISED, "NotAvailable")
+    assert (failure.kind, failure.type) == (FailureKind.RAISED, "oml.NotAvailable")
     assert said in failure.message
