@@ -52,6 +52,7 @@ _VERSIONS: Final = "/oml/api/py-scripts/v"
 _VERSIONS_LENGTH: Final = len(_VERSIONS)
 _V1: Final = "/oml/api/py-scripts/v1"
 _TABLES: Final = "/api/v1/tables/"
+_TABLE_DEPTH: Final = _TABLES.count("/")
 _LEGACY: Final = ("/oml/tenants/", "/omlusers/tenants/")
 _LEGACY_PARTS: Final = 7
 _ID_LENGTH: Final = 64
@@ -154,7 +155,7 @@ class Front:
 
     def _longest_body(self, method: str, path: str) -> int:
         """Say how long a body may be; one that is a table goes to a file as it comes."""
-        is_table = method == "PUT" and path.startswith(_TABLES)
+        is_table = method == "PUT" and path.startswith(_TABLES) and path.count("/") == _TABLE_DEPTH
         return self._max_table_bytes if is_table else self._max_body_bytes
 
     def _as_meant(self, scope: Scope) -> Scope:
