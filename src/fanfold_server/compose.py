@@ -188,6 +188,7 @@ async def _open_running(
             queued_jobs=settings.max_user_jobs,
             stored_bytes=settings.max_user_stored_mib * MIB,
         ),
+        rows=rows.source,
     )
     max_answer_bytes = settings.max_answer_mib * MIB
     async with AsyncExitStack() as stack:
@@ -213,6 +214,7 @@ async def _open_running(
                 signals=store.signals,
                 timeout_s=settings.sync_timeout_s,
                 max_answer_bytes=max_answer_bytes,
+                rows=rows.source,
             )
             health = _without_engine
         keeper = Housekeeping(store=store.jobs, blobs=blobs, retention_days=settings.retention_days)
@@ -230,11 +232,10 @@ async def _open_running(
                 strict=settings.strict,
                 jobs=jobs,
                 public_url=settings.public_url,
-                # Without an agent a run is a job, and jobs carry no rows yet.
-                has_data=settings.agent,
+                has_data=True,
                 column_frames=settings.group_frames == "columns",
             ),
-            run_paths=openapi_paths(data=settings.agent),
+            run_paths=openapi_paths(),
             health=health,
         )
 
@@ -300,6 +301,7 @@ async def _open_dispatcher(
         slots=settings.workers,
         per_owner=settings.max_user_running,
         lease_s=settings.lease_s,
+        scratch=settings.data,
     )
     dispatcher.open()
     try:

@@ -129,7 +129,7 @@ class RunRoute:
         self, actor: Actor, apply: Apply, request: RunRequest, scope: Scope, send: Answer
     ) -> None:
         """Make a job, and say where it is: 201 with an empty body."""
-        if self._jobs is None or apply.input is not None:
+        if self._jobs is None:
             raise JobsUnavailable
         path: RunPath = scope["fanfold.run"]
         submission = Submission(

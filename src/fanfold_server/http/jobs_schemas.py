@@ -124,7 +124,7 @@ class JobOut(_Answer):
     id: str
     state: JobState
     owner: str
-    verb: Annotated[str, Field(description="do-eval or index-apply.")]
+    verb: Annotated[str, Field(description="What was asked for: do-eval, index-apply, …")]
     script: JobScript
     environment: str
     seed: int

@@ -23,12 +23,20 @@ from fanfold_server.model.errors import (
 )
 from fanfold_server.model.job import Job, JobSpec, JobState
 from fanfold_server.model.outcome import FailureKind
+from fanfold_server.rows.port import RowSource
 from fanfold_server.service.bell import Bell
 from fanfold_server.service.continuing import Continuing
 from fanfold_server.service.entries import Entries, ErrorGroup, OutcomeEntry
 from fanfold_server.service.library import Library
-from fanfold_server.service.planning import INDEX_APPLY, batches_of, first_index, spec_of
+from fanfold_server.service.planning import (
+    DATA_VERBS,
+    INDEX_APPLY,
+    batches_of,
+    first_index,
+    spec_of,
+)
 from fanfold_server.service.reading import ImageEntry, Reading, Stretch, from_index
+from fanfold_server.service.rowkeeping import RowKeeping
 from fanfold_server.store import port as store_port
 from fanfold_server.store.port import (
     BatchState,
@@ -119,6 +127,7 @@ class Jobs:
 
     Args:
         quota: what each account may have.
+        rows: answers the queries of jobs over rows.
     """
 
     def __init__(
@@ -130,7 +139,9 @@ class Jobs:
         signals: Signals,
         library: Library,
         quota: Quota,
+        rows: RowSource | None = None,
     ) -> None:
+        self._rows = RowKeeping(blobs=blobs, source=rows)
         self._store = store
         self._ledger = ledger
         self._blobs = blobs
@@ -149,8 +160,25 @@ class Jobs:
         Raises:
             QuotaExceeded: the owner has as many jobs waiting, or bytes stored, as allowed.
             DiskFull: there is no room for it.
+            CallerError, DataUnavailable: of the query; see `rows.port.RowSource`.
         """
         assert apply.caller == actor.name, "a job belongs to who asks for it"
+        job_id = str(uuid.uuid4())
+        if apply.input is None:
+            job, _ = await self._submit(job_id, apply, submission, None)
+            return job
+        is_new = False
+        try:
+            kept = await self._rows.keep(job_id, apply)
+            job, is_new = await self._submit(job_id, apply, submission, kept.calls)
+        finally:
+            if not is_new:
+                await asyncio.shield(self._blobs.remove(job_prefix(job_id)))
+        return job
+
+    async def _submit(
+        self, job_id: str, apply: Apply, submission: Submission, calls: int | None
+    ) -> tuple[Job, bool]:
         spec = spec_of(
             apply,
             api_version=submission.api_version,
@@ -159,17 +187,17 @@ class Jobs:
             call_timeout_s=submission.call_timeout_s,
             max_failures=submission.max_failures,
             canary=submission.canary,
+            calls=calls,
         )
         cut = batches_of(first_index(spec), spec.times, canary=spec.canary, graphics=spec.graphics)
-        job, _ = await self._store.submit(
-            str(uuid.uuid4()),
+        return await self._store.submit(
+            job_id,
             spec,
             [Planned(start=start, count=count) for start, count in cut],
             now=_now(),
             quota=self._quota,
             idempotency_key=submission.idempotency_key,
         )
-        return job
 
     async def resume(self, actor: Actor, job_id: str, *, idempotency_key: str | None = None) -> Job:
         """Make a new job that takes what has returned as it is, and runs the rest.
@@ -225,6 +253,8 @@ class Jobs:
         new = str(uuid.uuid4())
         kept = False
         try:
+            if old.spec.verb in DATA_VERBS:
+                await self._rows.copy(old.id, new)
             plan = await self._continuing.plan(old, new, times=spec.times)
             job, kept = await self._store.submit(
                 new,

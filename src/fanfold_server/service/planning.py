@@ -18,6 +18,8 @@ INDEX_APPLY = "index-apply"
 TABLE_APPLY = "table-apply"
 ROW_APPLY = "row-apply"
 GROUP_APPLY = "group-apply"
+DATA_VERBS = frozenset((TABLE_APPLY, ROW_APPLY, GROUP_APPLY))
+"""Verbs whose calls are given rows."""
 
 BATCHES = 200
 """So many batches a job is cut into, if that gives none of more than `MAX_BATCH` calls: few enough
@@ -108,10 +110,24 @@ def spec_of(
     call_timeout_s: float | None = None,
     max_failures: int | None = None,
     canary: bool = False,
+    calls: int | None = None,
 ) -> JobSpec:
-    """Return what a job needs to run this without its caller; the arguments are `JobSpec`'s."""
+    """Return what a job needs to run this without its caller; the arguments are `JobSpec`'s.
+
+    Args:
+        calls: into how many its rows are cut, ≥ 0; a job over no rows has one call that is none.
+    """
     script = apply.script
-    times = apply.split.times if isinstance(apply.split, Index) else 1
+    match apply.split:
+        case Once() | Whole():
+            times = 1
+        case Index():
+            times = apply.split.times
+        case Chunks() | Groups():
+            assert calls is not None, "the rows of a job are there before it is"
+            times = max(calls, 1)
+        case _:
+            assert_never(apply.split)
     return JobSpec(
         owner=apply.caller,
         api_version=api_version,
@@ -180,10 +196,21 @@ def first_index(spec: JobSpec) -> int:
     return 1 if is_indexed(spec) else 0
 
 
-def work_of(spec: JobSpec, batch: Batch, environment: Environment, *, timeout_s: float) -> Work:
+def work_of(
+    spec: JobSpec,
+    batch: Batch,
+    environment: Environment,
+    *,
+    timeout_s: float,
+    rows: Rowset | None = None,
+    input_type: InputType = InputType.DEFAULT,
+    na_omit: bool = False,
+    column_frames: bool = False,
+) -> Work:
     """Return a batch of a job as work for one worker.
 
     Args:
+        rows, input_type, na_omit, column_frames: of a job over rows, as it was submitted.
         timeout_s: what is left of the job's time, seconds, > 0.
     """
     return Work(
@@ -212,4 +239,9 @@ def work_of(spec: JobSpec, batch: Batch, environment: Environment, *, timeout_s:
         timeout_s=timeout_s,
         call_timeout_s=spec.call_timeout_s,
         keep_meters=True,
+        rows=rows,
+        input_type=input_type,
+        na_omit=na_omit,
+        splice=spec.verb == ROW_APPLY and not spec.graphics,
+        column_frames=column_frames and not spec.graphics,
     )
