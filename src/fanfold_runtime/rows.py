@@ -30,6 +30,9 @@ _EXACT = 1 << 53
 _FLOAT_DIGITS = 15
 """Decimals of so many digits come back from a float as they were."""
 
+_BLOCK_CELLS = 1 << 17
+"""So many cells are converted at once, for the calls to come, if calls have fewer."""
+
 _INT64 = (-(1 << 63), (1 << 63) - 1)
 
 
@@ -90,6 +93,7 @@ class Rows:
         if not self._as_array:
             self._pd: Any = _module("pandas")
             self._names = self._pd.Index(self._table.column_names)
+        self._block: tuple[int, int, Any] = (0, -1, None)
         self._all_float = all(column.is_plain_float for column in columns)
 
     def of(self, index: int) -> Any:
@@ -98,17 +102,39 @@ class Rows:
         Raises:
             UnreadableRows: names the column that cannot be carried.
         """
-        table = self._table
+        start, end = 0, self._table.num_rows
         if self._offsets is not None:
             start, end = self._offsets[index - 1], self._offsets[index]
-            table = table.slice(start, end - start)
         if self._as_array:
-            values = self._array(table).T.copy()
+            values = self._slice(start, end)
             return values[~self._np.isnan(values).any(axis=1)] if self._na_omit else values
-        frame = self._frame(table)
+        frame = self._slice(start, end)
         if self._na_omit:
             frame = frame.dropna().reset_index(drop=True)
         return frame.to_records(index=False) if self._as_records else frame
+
+    def _slice(self, start: int, end: int) -> Any:
+        """Return rows as an array or a DataFrame of the caller's own.
+
+        Small calls are cut out of a block that was converted at once: that costs a call a tenth.
+        """
+        ahead = _BLOCK_CELLS // len(self._columns)
+        if self._offsets is None or end - start >= ahead:
+            return self._converted(start, end)
+        first, last, block = self._block
+        if not first <= start <= end <= last:
+            first, last = start, min(start + ahead, self._table.num_rows)
+            block = self._converted(first, last)
+            self._block = (first, last, block)
+        if self._as_array:
+            return block[start - first : end - first].copy()
+        frame = block.iloc[start - first : end - first].copy()
+        frame.index = self._pd.RangeIndex(end - start)
+        return frame
+
+    def _converted(self, start: int, end: int) -> Any:
+        table = self._table.slice(start, end - start)
+        return self._array(table).T.copy() if self._as_array else self._frame(table)
 
     def _array(self, table: Any) -> Any:
         """Return the columns as rows of a float64 array."""
@@ -168,7 +194,7 @@ class Rows:
         if self._offsets is not None:
             self._offsets.release()
             self._offsets = None
-        self._table = None
+        self._table = self._block = None  # type: ignore[assignment]  # it is over
         self._columns = []
         for mapped in self._maps:
             if not _closed(mapped):
