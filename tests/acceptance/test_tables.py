@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx2
 import pytest
 
-from tests.acceptance.conftest import Caller, Server
+from tests.acceptance.conftest import FANFOLD, Caller, Server
 
 CSV = "Sepal_Length,Species\n5.1,setosa\n7.0,versicolor\n,\n"
 TABLES = "/api/v1/tables"
@@ -129,3 +133,31 @@ def test_nobody_without_a_token_sends_a_table(server: Server) -> None:
     with server.client() as client:
         assert client.put(f"{TABLES}/T", content=CSV).status_code == 401
         assert client.get(TABLES).status_code == 401
+
+
+def test_the_shell_command_does_the_same(server: Server, alice: Caller, tmp_path: Path) -> None:
+    path = tmp_path / "measured.csv"
+    path.write_text(CSV)
+    variables = {"FANFOLD_URL": server.url, "FANFOLD_TOKEN": alice.token}
+
+    def table(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [FANFOLD, "table", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={**os.environ, **variables},
+            check=False,
+        )
+
+    assert "ALICE.measured: 3 rows" in table("load", str(path)).stderr
+    assert "ALICE.measured\t3\tSepal_Length, Species" in table("list").stdout.splitlines()
+    shown = table("preview", "MEASURED", "--rows", "1").stdout
+    assert json.loads(shown) == {"Sepal_Length": 5.1, "Species": "setosa"}
+    assert table("grant", "measured", "bob").returncode == 0
+    assert alice.get(f"{TABLES}/measured/grants").json() == {"grants": [{"grantee": "BOB"}]}
+    assert table("grant", "measured", "bob", "--revoke").returncode == 0
+    assert table("drop", "measured").returncode == 0
+    again = table("drop", "measured")
+    assert again.returncode == 1
+    assert 'There is no table "measured"' in again.stderr
