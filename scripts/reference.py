@@ -32,6 +32,7 @@ MARK = "<!-- Written by `make reference`; change the code that it describes. -->
 # Defaults that depend on the machine, in words.
 COMPUTED = {
     "data": "`~/.local/share/fanfold`, or below `XDG_DATA_HOME`",
+    "data_threads": "one per processor, at most 4",
     "workers": "one per processor, at least 8",
 }
 FEW = 3  # settings that a command shows as options of its own

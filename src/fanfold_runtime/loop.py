@@ -45,11 +45,13 @@ class Worker:
 
     Args:
         channel: to the server.
+        side: the socket over which open files come.
         log_file: descriptor of the file that takes descriptors 1 and 2.
     """
 
-    def __init__(self, channel: Channel, log_file: int) -> None:
+    def __init__(self, channel: Channel, side: socket.socket, log_file: int) -> None:
         self._channel = channel
+        self._side = side
         self._output = Output(log_file)
         watcher = Watcher()
         self._figures = Figures(watcher)
@@ -70,7 +72,7 @@ class Worker:
             if kind == p.LEASE:
                 self._lease(*p.LEASE_HEADER.unpack(body))
             elif kind == p.RUN:
-                self._run = Run(body, self._programs, self._orjson)
+                self._run = Run(body, self._programs, self._orjson, self._side)
             elif kind == p.END:
                 unfit = self._end()
                 if unfit:
@@ -96,10 +98,14 @@ class Worker:
         """Forget the run; return why this worker is unfit for another, or None."""
         run, self._run = self._run, None
         unload()
-        if run is None or not run.touched:
+        if run is None:
+            return None
+        if not run.touched:
+            run.close()
             return None
         run.module = run.function = None
         self._drop_figures()
+        run.close()
         unfit = self._restorer.restore()
         self._output.take(0)
         return unfit
@@ -120,7 +126,13 @@ class Worker:
         elif (
             run.program.independent
             and run.flat
-            and not (careful or run.graphics or run.program.wants_generator or run.touched)
+            and not (
+                careful
+                or run.graphics
+                or run.has_rows
+                or run.program.wants_generator
+                or run.touched
+            )
         ):
             self._stretch(run, start, count, budget_us, began)
         else:
@@ -205,9 +217,7 @@ class Worker:
                 seeder.reseed(index)
                 if wants_generator and "rng" not in keywords:
                     keywords = dict(keywords, rng=seeder.generator(index))
-                text = run.encode(
-                    function(index, **keywords) if run.indexed else function(**keywords)
-                )
+                text = run.encode(function(*run.first(index), **keywords))
                 if run.graphics:
                     images = run.check_images(self._figures.take())
             except BaseException as exc:
@@ -243,9 +253,9 @@ class Worker:
             return
 
 
-def main(sock: socket.socket, log_file: int, hello: dict[str, Any]) -> None:
-    """Run a worker on the socket until it ends. `hello` is the object of the HELLO frame."""
+def main(sock: socket.socket, side: socket.socket, log_file: int, hello: dict[str, Any]) -> None:
+    """Run a worker on its sockets until it ends. `hello` is the object of the HELLO frame."""
     channel = Channel(sock)
-    worker = Worker(channel, log_file)
+    worker = Worker(channel, side, log_file)
     channel.write(p.HELLO, _dumps(dict(hello, pid=os.getpid())).encode())
     worker.serve()

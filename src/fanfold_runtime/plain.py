@@ -35,20 +35,31 @@ class NotJson(Exception):
     """The value, or a part of it, has no JSON form."""
 
 
-def to_plain(value: Any, keep_point_zero: bool = False, round_frames: bool = True) -> Any:
+def to_plain(
+    value: Any,
+    keep_point_zero: bool = False,
+    round_frames: bool = True,
+    by_columns: bool = False,
+) -> Any:
     """Return the value as None, bool, int, float, str, list and dict with text keys.
 
     Args:
         value: what a function returned.
         keep_point_zero: keep 6.0 a float instead of making it 6.
         round_frames: round floats of DataFrames to 10 decimals.
+        by_columns: the value is a DataFrame, to be written by columns with its row labels.
 
     Raises:
         NotJson: some part has no JSON form, or is nested deeper than MAX_DEPTH.
         MemoryError: it takes too much.
     """
     try:
-        return Walk(keep_point_zero, round_frames).plain(value, None, 0)
+        walk = Walk(keep_point_zero, round_frames)
+        if by_columns:
+            from fanfold_runtime import tables
+
+            return tables.by_columns(walk, value)
+        return walk.plain(value, None, 0)
     except (NotJson, MemoryError):
         raise
     except Exception as exc:  # a user's class may do anything when it is read

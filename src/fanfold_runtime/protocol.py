@@ -34,8 +34,13 @@ RETIRE.
     RETIRE   JSON object: reason
              The worker is not fit for another run and ends. Leases that it holds were not begun.
 
-**Zygote messages** are one JSON object a line. A `fork` comes with two descriptors (SCM_RIGHTS):
-the worker's socket and the file that takes its descriptors 1 and 2.
+**Rows** come as open files, not as bytes: before a RUN with the flag ROWS the server sends one
+message with descriptors (SCM_RIGHTS) over the worker's second socket: an Arrow IPC file, open for
+reading, and with CUT a file of little-endian u64, one more than there are calls: the call of index
+i (from 1) has the rows [i-1] … [i]. So a worker reads what was opened for it and can open nothing.
+
+**Zygote messages** are one JSON object a line. A `fork` comes with three descriptors (SCM_RIGHTS):
+the worker's sockets, that of frames first, and the file that takes its descriptors 1 and 2.
 
     server → zygote   {"op":"fork","id":n}  {"op":"kill","id":n}
     zygote → server   {"op":"ready",…}  {"op":"forked","id":n,"pid":p}
@@ -110,6 +115,21 @@ REFUSE_OUTPUT = 32
 KEEP_METERS = 64
 """Report what each call took, also of those that left nothing but a value."""
 
+ROWS = 128
+"""The rows are the first positional argument; their file comes over the second socket."""
+CUT = 256
+"""Each call has rows of its own; without it the only call has all of them."""
+NA_OMIT = 512
+"""Leave out rows in which a value is missing."""
+AS_FRAME = 1024
+"""Rows are a DataFrame, also if all columns are numbers."""
+AS_RECORDS = 2048
+"""Rows are a record array."""
+SPLICE = 4096
+"""Write every value as an array to be joined to others: the records of a DataFrame, or [value]."""
+COLUMN_FRAMES = 8192
+"""Write a returned DataFrame by columns with row labels: {"a":{"0":1}}."""
+
 # OUTCOME header: failure kinds (the same numbers as the server's FailureKind)
 TOO_LONG = 1024
 PRINTED = 1026
@@ -120,6 +140,8 @@ TOO_LARGE = 3004
 OUT_OF_MEMORY = 3006
 NO_FIGURES = 3009
 NO_GENERATOR = 3010
+NO_ARROW = 3012
+UNREADABLE_ROWS = 3013
 
 
 def frame(kind: int, *parts: bytes) -> list[bytes]:

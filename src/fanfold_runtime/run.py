@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from types import ModuleType
 from typing import Any, Callable
 
@@ -11,8 +13,9 @@ from fanfold_runtime.failures import describe
 from fanfold_runtime.figures import Figures, Image, NoMatplotlib
 from fanfold_runtime.loading import Program
 from fanfold_runtime.plain import NotJson
+from fanfold_runtime.rows import NoArrow, Rows, UnreadableRows, receive_files
 from fanfold_runtime.seeding import Seeder
-from fanfold_runtime.values import Encoder, TooLong
+from fanfold_runtime.values import Encoder, TooLong, is_frame
 
 Failure = tuple[int, str, str, str]
 """(kind, type name, message, traceback): why a call has no value."""
@@ -31,14 +34,19 @@ class Run:
         body: payload of the RUN frame.
         programs: the source texts that the worker knows, by digest.
         orjson: the module, if the environment has it.
+        side: the socket over which the files of its rows come.
 
     Attributes:
+        has_rows: whether the function is given rows.
+        rows: those, from `load` to `close`.
         flat: no parameter is a list or an object, so that no call can change one for the next.
         broken: why there is no function to call, if so.
         touched: something ran that may have left traces in the process.
     """
 
     __slots__ = (
+        "_files",
+        "_flags",
         "_keywords",
         "_parameters",
         "broken",
@@ -46,6 +54,7 @@ class Run:
         "flat",
         "function",
         "graphics",
+        "has_rows",
         "indexed",
         "keep_logs",
         "keep_meters",
@@ -55,16 +64,25 @@ class Run:
         "number",
         "program",
         "refuse_output",
+        "rows",
         "seed",
         "seeder",
+        "splice",
         "touched",
     )  # fmt: skip
 
-    def __init__(self, body: bytes, programs: dict[bytes, Program], orjson: Any) -> None:
+    def __init__(
+        self, body: bytes, programs: dict[bytes, Program], orjson: Any, side: socket.socket
+    ) -> None:
         number, digest, seed, flags, max_len, max_value_bytes, max_log_bytes = (
             p.RUN_HEADER.unpack_from(body)
         )
         self.number: int = number
+        self.has_rows = bool(flags & p.ROWS)
+        self._flags: int = flags
+        self._files = receive_files(side) if self.has_rows else []
+        self.rows: Rows | None = None
+        self.splice = bool(flags & p.SPLICE)
         self.program = programs[digest]
         self.seed: int = seed
         self.indexed = bool(flags & p.INDEXED)
@@ -75,7 +93,11 @@ class Run:
         self.max_value_bytes: int = max_value_bytes
         self.max_log_bytes: int = max_log_bytes
         self.encoder = Encoder(
-            bool(flags & p.KEEP_POINT_ZERO), bool(flags & p.ROUND_FRAMES), max_len, orjson
+            bool(flags & p.KEEP_POINT_ZERO),
+            bool(flags & p.ROUND_FRAMES),
+            max_len,
+            orjson,
+            column_frames=bool(flags & p.COLUMN_FRAMES),
         )
         self._parameters = body[p.RUN_HEADER.size :]
         self._keywords: dict[str, Any] = _loads(self._parameters)
@@ -93,6 +115,12 @@ class Run:
         fresh: dict[str, Any] = _loads(self._parameters)
         return fresh
 
+    def first(self, index: int) -> tuple[Any, ...]:
+        """Return the positional arguments of a call: its rows, its index, or none."""
+        if self.rows is not None:
+            return (self.rows.of(index),)
+        return (index,) if self.indexed else ()
+
     def load(self, figures: Figures) -> None:
         """Make the function, in a fresh namespace. What fails is kept in `broken`."""
         program = self.program
@@ -103,6 +131,8 @@ class Run:
                 self.seeder.reseed(0)
             self.module, self.function = program.load()
             figures.wanted = self.graphics
+            if self.has_rows:
+                self.touched = True
             if self.graphics:
                 self.touched = True
                 figures.prepare()
@@ -118,10 +148,33 @@ class Run:
             if not self.seeder.has_generator:
                 message = "the parameter rng needs numpy, which this environment does not have"
                 self.broken = (p.NO_GENERATOR, "NoGenerator", message, "")
+        if self.broken is None and self.has_rows:
+            self._open_rows()
+
+    def _open_rows(self) -> None:
+        """Map the files of the rows. What fails is kept in `broken`."""
+        files, self._files = self._files, []
+        try:
+            self.rows = Rows(files, self._flags)
+        except NoArrow as exc:
+            self.broken = (p.NO_ARROW, "NoArrow", str(exc), "")
+        except BaseException as exc:
+            self.broken = (p.UNREADABLE_ROWS, *describe(exc, self.program.filename))
+
+    def close(self) -> None:
+        """Let go of the rows and their files."""
+        rows, self.rows = self.rows, None
+        files, self._files = self._files, []
+        for file in files:
+            os.close(file)
+        if rows is not None:
+            rows.close()
 
     def encode(self, value: object) -> bytes:
         """Return a call's value as JSON. Raises NotJson, TooLong, TooLarge or MemoryError."""
         text = self.encoder.one(value)
+        if self.splice and not is_frame(value):
+            text = b"[" + text + b"]"
         if len(text) > self.max_value_bytes:
             raise TooLarge(
                 "returned value takes %d bytes as JSON" % len(text), self.max_value_bytes
@@ -141,6 +194,8 @@ class Run:
         if kind is TooLong:
             message = "Output exceeds maximum length %d" % self.encoder.max_len
             return (p.TOO_LONG, "OutputTooLong", message, "")
+        if kind is UnreadableRows:
+            return (p.UNREADABLE_ROWS, "UnreadableRows", str(exc), "")
         if kind is NotJson:
             return (p.NOT_JSON, "NotJson", str(exc), "")
         if kind is TooLarge:

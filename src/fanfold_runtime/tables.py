@@ -79,8 +79,23 @@ def _records(walk: Walk, v: Any, path: Path, depth: int) -> Any:
     return [_records(walk, row, (path, i), depth + 1) for i, row in enumerate(v)]
 
 
+def by_columns(walk: Walk, df: Any) -> dict[str, Any]:
+    """A DataFrame as an object of columns, each an object of values by row label."""
+    names, columns = _columns(walk, df, None, 0)
+    labels = [walk.key(_label(label), None) for label in df.index]
+    return {name: dict(zip(labels, column)) for name, column in zip(names, columns)}
+
+
 def _frame(walk: Walk, df: Any, path: Path, depth: int) -> list[dict[str, Any]]:
     """A DataFrame as a list of records; row labels are lost."""
+    names, columns = _columns(walk, df, path, depth)
+    if not columns:
+        return [{} for _ in range(len(df))]
+    return [dict(zip(names, row)) for row in zip(*columns)]
+
+
+def _columns(walk: Walk, df: Any, path: Path, depth: int) -> tuple[list[str], list[list[Any]]]:
+    """The names and the values of a DataFrame's columns."""
     names = [walk.key(_label(c), path) for c in df.columns]
     if len(set(names)) != len(names):
         twice = next(n for n in names if names.count(n) > 1)
@@ -89,9 +104,7 @@ def _frame(walk: Walk, df: Any, path: Path, depth: int) -> list[dict[str, Any]]:
         _column(walk, df.iloc[:, i], (path, name), depth + 1, walk.round_frames)
         for i, name in enumerate(names)
     ]
-    if not columns:
-        return [{} for _ in range(len(df))]
-    return [dict(zip(names, row)) for row in zip(*columns)]
+    return names, columns
 
 
 def _column(walk: Walk, s: Any, path: Path, depth: int, rounded: bool = False) -> list[Any]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from typing import Any
 
 from fanfold_runtime.plain import NotJson, plain_float, to_plain
@@ -37,6 +38,12 @@ def find_orjson() -> Any:
     return orjson
 
 
+def is_frame(value: object) -> bool:
+    """Say whether a value is a DataFrame."""
+    pd = sys.modules.get("pandas")
+    return pd is not None and getattr(pd, "DataFrame", None) in type(value).__mro__
+
+
 class Encoder:
     """Turns returned objects into JSON bytes.
 
@@ -45,13 +52,20 @@ class Encoder:
         round_frames: round floats of DataFrames to 10 decimals.
         max_len: refuse objects whose len() is over this; 0 means no limit.
         orjson: the module, if it is to be used.
+        column_frames: write a returned DataFrame by columns, with its row labels.
     """
 
-    __slots__ = ("_fast", "keep_point_zero", "max_len", "round_frames")
+    __slots__ = ("_fast", "column_frames", "keep_point_zero", "max_len", "round_frames")
 
     def __init__(
-        self, keep_point_zero: bool, round_frames: bool, max_len: int, orjson: Any = None
+        self,
+        keep_point_zero: bool,
+        round_frames: bool,
+        max_len: int,
+        orjson: Any = None,
+        column_frames: bool = False,
     ) -> None:
+        self.column_frames = column_frames
         self.keep_point_zero = keep_point_zero
         self.round_frames = round_frames
         self.max_len = max_len
@@ -87,7 +101,12 @@ class Encoder:
                 n = 0
             if n > self.max_len:
                 raise TooLong(n)
-        return to_plain(value, self.keep_point_zero, self.round_frames)
+        return to_plain(
+            value,
+            self.keep_point_zero,
+            self.round_frames,
+            self.column_frames and is_frame(value),
+        )
 
     def _numbers(self, values: list[Any]) -> bytes:
         if self._fast is not None:

@@ -23,7 +23,7 @@ import time
 import traceback
 from typing import Any
 
-from fanfold_runtime import loop, tables  # noqa: F401  # tables: later there is no path to it
+from fanfold_runtime import loop, oml, tables  # noqa: F401  # tables: later there is no path to it
 from fanfold_runtime.figures import settle
 
 SWEEP_LIMIT_S = 2.0
@@ -60,8 +60,11 @@ def _unbuffer() -> None:
 def _leave_path() -> None:
     """Take our archive off the path: all of ours is imported, and scripts have no business there.
 
+    But for the stand-in of `oml`, which public scripts import by that name.
+
     `importlib.metadata` would also keep it open once it has looked for a version in it.
     """
+    sys.modules["oml"] = oml
     archive = getattr(__spec__.loader, "archive", None)
     sys.path[:] = [entry for entry in sys.path if entry != archive]
 
@@ -114,7 +117,9 @@ class Zygote:
         self._hello = {
             "python": platform.python_version(),
             "packages": {
-                n: _version(n) for n in ("numpy", "pandas", "matplotlib", "orjson") if _version(n)
+                n: _version(n)
+                for n in ("numpy", "pandas", "matplotlib", "orjson", "pyarrow")
+                if _version(n)
             },
         }
         _leave_path()
@@ -199,31 +204,34 @@ class Zygote:
         for line in lines:
             message = json.loads(line)
             if message["op"] == "fork":
-                self._fork(message["id"], self._fds.pop(0), self._fds.pop(0))
+                channel, side, log_file = self._fds[:3]
+                del self._fds[:3]
+                self._fork(message["id"], channel, side, log_file)
             elif message["op"] == "kill" and message["id"] in self._pids:
                 _kill_group(self._pids[message["id"]])
         return True
 
     # ------------------------------------------------------------------ workers
 
-    def _fork(self, number: int, channel: int, log_file: int) -> None:
+    def _fork(self, number: int, channel: int, side: int, log_file: int) -> None:
         pid = os.fork()
         if pid == 0:
             status = 1
             try:
-                self._become_worker(number, channel, log_file)
+                self._become_worker(number, channel, side, log_file)
                 status = 0
             except BaseException:
                 traceback.print_exc()
             finally:
                 os._exit(status)
         os.close(channel)
+        os.close(side)
         os.close(log_file)
         self._workers[pid] = number
         self._pids[number] = pid
         self._say(op="forked", id=number, pid=pid)
 
-    def _become_worker(self, number: int, channel: int, log_file: int) -> None:
+    def _become_worker(self, number: int, channel: int, side: int, log_file: int) -> None:
         zygote = os.getppid()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -244,7 +252,9 @@ class Zygote:
         os.environ["HOME"] = os.environ["TMPDIR"] = home
         sock = socket.socket(fileno=channel)
         sock.setblocking(True)
-        loop.main(sock, log_file, self._hello)
+        rows_sock = socket.socket(fileno=side)
+        rows_sock.setblocking(True)
+        loop.main(sock, rows_sock, log_file, self._hello)
 
     def _place(self, number: int) -> str:
         return os.path.join(self._home, "w%d" % number)

@@ -32,6 +32,7 @@ from fanfold_server.http.front import ASGIApp, RunApp
 from fanfold_server.http.run_schemas import openapi_paths
 from fanfold_server.http.surface import Environments
 from fanfold_server.model.apply import ServiceLevel
+from fanfold_server.rows.opening import Rows, RowsOptions, open_rows
 from fanfold_server.service.access import Access
 from fanfold_server.service.applying import Applying, Caps
 from fanfold_server.service.dispatching import Dispatcher
@@ -40,6 +41,7 @@ from fanfold_server.service.jobs import Jobs
 from fanfold_server.service.library import Library
 from fanfold_server.service.passwords import Passwords
 from fanfold_server.service.relaying import Relaying
+from fanfold_server.service.tables import Tables
 from fanfold_server.settings import Settings, SettingsError
 from fanfold_server.store.blobs import FolderBlobs
 from fanfold_server.store.migrating import migrate
@@ -102,7 +104,10 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
         library = Library(
             store.scripts, store.accounts, max_source_bytes=settings.script_max_kib * 1024
         )
-        running = await stack.enter_async_context(_open_running(settings, store, access, library))
+        rows = await stack.enter_async_context(_open_rows(settings, store))
+        running = await stack.enter_async_context(
+            _open_running(settings, store, access, library, rows)
+        )
         log = None
         if settings.access_log and settings.log_level in {"debug", "info"}:
             log = AccessLog(_write_log, as_json=settings.log_format == "json")
@@ -113,6 +118,8 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
                 library=library,
                 environments=running.environments,
                 jobs=running.jobs,
+                tables=Tables(store.tables, rows.files, store.accounts),
+                max_table_bytes=settings.max_table_mib * MIB,
                 runs=running.runs,
                 run_paths=running.run_paths,
                 health=_health(running),
@@ -166,7 +173,7 @@ def migrate_store(settings: Settings) -> None:
 
 @asynccontextmanager
 async def _open_running(
-    settings: Settings, store: Store, access: Access, library: Library
+    settings: Settings, store: Store, access: Access, library: Library, rows: Rows
 ) -> AsyncIterator[Running]:
     """Open jobs, engine, environments and applying; close them in the reverse order."""
     environments = _environments(settings)
@@ -181,6 +188,7 @@ async def _open_running(
             queued_jobs=settings.max_user_jobs,
             stored_bytes=settings.max_user_stored_mib * MIB,
         ),
+        rows=rows.source,
     )
     max_answer_bytes = settings.max_answer_mib * MIB
     async with AsyncExitStack() as stack:
@@ -193,6 +201,7 @@ async def _open_running(
             )
             applying = Applying(
                 engine=engine,
+                rows=rows.source,
                 timeout_s=settings.sync_timeout_s,
                 max_answer_bytes=max_answer_bytes,
             )
@@ -205,6 +214,7 @@ async def _open_running(
                 signals=store.signals,
                 timeout_s=settings.sync_timeout_s,
                 max_answer_bytes=max_answer_bytes,
+                rows=rows.source,
             )
             health = _without_engine
         keeper = Housekeeping(store=store.jobs, blobs=blobs, retention_days=settings.retention_days)
@@ -222,6 +232,8 @@ async def _open_running(
                 strict=settings.strict,
                 jobs=jobs,
                 public_url=settings.public_url,
+                has_data=True,
+                column_frames=settings.group_frames == "columns",
             ),
             run_paths=openapi_paths(),
             health=health,
@@ -289,6 +301,7 @@ async def _open_dispatcher(
         slots=settings.workers,
         per_owner=settings.max_user_running,
         lease_s=settings.lease_s,
+        scratch=settings.data,
     )
     dispatcher.open()
     try:
@@ -334,6 +347,26 @@ async def _open_engine(settings: Settings, environments: Folders) -> AsyncIterat
         yield engine
     finally:
         await engine.close()
+
+
+@asynccontextmanager
+async def _open_rows(settings: Settings, store: Store) -> AsyncIterator[Rows]:
+    """Open the embedded tables; their process starts when it is first asked."""
+    options = RowsOptions(
+        folder=settings.data / "tables",
+        memory_mib=settings.data_memory_mib,
+        queries=settings.data_queries,
+        threads=settings.data_threads,
+        spill_mib=settings.data_spill_mib,
+        rowset_mib=settings.max_rows_mib,
+        timeout_s=settings.query_timeout_s,
+    )
+    async with AsyncExitStack() as stack:
+        try:
+            rows = await stack.enter_async_context(open_rows(options, store.tables))
+        except OSError as exc:
+            raise SettingsError(f"data: {exc.filename} cannot be used: {exc.strerror}") from exc
+        yield rows
 
 
 @asynccontextmanager

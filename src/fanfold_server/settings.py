@@ -44,6 +44,11 @@ def default_workers() -> int:
     return max(8, len(os.sched_getaffinity(0)))
 
 
+def default_threads() -> int:
+    """Give as many threads as there are processors for us, and at most four."""
+    return min(4, len(os.sched_getaffinity(0)))
+
+
 class Settings(BaseSettings):
     """The settings of one server. Never changed once made; use `load_settings`."""
 
@@ -172,6 +177,32 @@ class Settings(BaseSettings):
         20_480, ge=1, description="Results of one user that are kept, at most, in MiB."
     )
 
+    # --------------------------------------------------------------------------------- data
+    data_memory_mib: int = Field(
+        2048, ge=256, description="Memory of the data process for queries, all together, in MiB."
+    )
+    data_queries: int = Field(
+        4, ge=1, le=64, description="Queries that run at once; each has its share of the memory."
+    )
+    data_threads: int = Field(
+        default_factory=default_threads, ge=1, le=64, description="Threads of a query."
+    )
+    data_spill_mib: int = Field(
+        8192, ge=0, description="What a query may write to disk when memory does not do, in MiB."
+    )
+    query_timeout_s: int = Field(
+        120,
+        ge=1,
+        le=43200,
+        description="How long a query may take that gives a run its rows, in s.",
+    )
+    max_rows_mib: int = Field(
+        4096, ge=1, description="Largest input of a run: the rows of its query, in MiB."
+    )
+    max_table_mib: int = Field(
+        4096, ge=1, description="Largest body that is loaded as a table, in MiB."
+    )
+
     # -------------------------------------------------------------------------------- limits
     sync_timeout_s: int = Field(
         120, ge=1, le=43200, description="How long a run may take while its caller waits, in s."
@@ -196,6 +227,11 @@ class Settings(BaseSettings):
     # ------------------------------------------------------------------------- compatibility
     print_is_error: bool = Field(
         False, description="Refuse the result of a function that prints, with error 1026."
+    )
+    group_frames: Literal["records", "columns"] = Field(
+        "records",
+        description="How group-apply writes a returned DataFrame: as a list of records, or by "
+        "columns with row labels, as releases of the compatible service before 2025 did.",
     )
     strict: bool = Field(
         False,

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.acceptance.chaos import Cluster
+from tests.acceptance.conftest import ENGINE, run_fanfold
 from tests.acceptance.processes import until
 
 SLOW = "import time\ndef slow(i):\n    time.sleep(8 if i == 1 else 0)\n    return i\n"
@@ -58,3 +59,30 @@ def test_health_says_that_the_server_itself_runs_nothing(cluster: Cluster) -> No
     health = cluster.request("GET", "/health").json()
     assert health["ready"] is True
     assert health["agent"] is False
+
+
+@pytest.fixture(scope="module")
+def tables(cluster: Cluster) -> str:
+    """An environment with pyarrow; gives its name."""
+    run_fanfold("env", "register", "tables", str(ENGINE), "--data", str(cluster.data))
+    return "tables"
+
+
+@pytest.mark.parametrize(
+    ("verb", "members", "result"),
+    [
+        ("table-apply", {}, 5),
+        ("row-apply", {"rows": 2}, [2, 2, 1]),
+        ("group-apply", {"groupBy": "k"}, {"x": 3, "y": 2}),
+    ],
+)
+def test_an_agent_is_given_the_rows_of_a_call(
+    cluster: Cluster, tables: str, verb: str, members: dict[str, object], result: object
+) -> None:
+    """The server has the data process and no engine, the agent an engine and no data process."""
+    rows = b"k,v\nx,1\nx,2\nx,3\ny,4\ny,5\n"
+    cluster.request("PUT", "/api/v1/tables/t?format=csv", content=rows)
+    cluster.request("PUT", "/api/v1/scripts/many", json={"source": "def many(d): return len(d)"})
+    body = {"input": "t", "envName": tables, **members}
+    answer = cluster.request("POST", f"/oml/api/py-scripts/v1/{verb}/many", json=body)
+    assert answer.json() == {"result": result}

@@ -36,6 +36,11 @@ PATHS = {
     "/api/v1/scripts/{name}/rollback": {"post"},
     "/api/v1/scripts/{name}/grants": {"get"},
     "/api/v1/scripts/{name}/grants/{grantee}": {"put", "delete"},
+    "/api/v1/tables": {"get"},
+    "/api/v1/tables/{name}": {"get", "put", "delete"},
+    "/api/v1/tables/{name}/preview": {"get"},
+    "/api/v1/tables/{name}/grants": {"get"},
+    "/api/v1/tables/{name}/grants/{grantee}": {"put", "delete"},
     "/oml/api/py-scripts": {"get"},
     "/oml/api/py-scripts/v1": {"get"},
     "/oml/api/py-scripts/v2": {"get"},
@@ -65,7 +70,7 @@ PATHS = {
     **{
         f"/oml/api/py-scripts/{version}/{verb}/{{scriptName}}{owner}": {"post"}
         for version in ("v1", "v2")
-        for verb in ("do-eval", "index-apply")
+        for verb in ("do-eval", "index-apply", "table-apply", "row-apply", "group-apply")
         for owner in ("", "/{ownerName}")
     },
 }
@@ -199,7 +204,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
     users = {"alice": "developer"}
     folder = tmp_path_factory.mktemp("small")
     with (
-        serving(folder, "--max-body-mib", "1", users=users) as server,
+        serving(folder, "--max-body-mib", "1", "--max-table-mib", "1", users=users) as server,
         server.caller("alice") as caller,
     ):
         yield caller
@@ -217,7 +222,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
         "/oml/api/py-scripts/v1/scripts/user",
         "/oml/api/py-scripts/v1/index-apply",
         "/oml/api/py-scripts/v1/index-apply/",
-        "/oml/api/py-scripts/v1/table-apply/x",
+        "/oml/api/py-scripts/v1/other-apply/x",
         "/oml/tenants/t/api/py-scripts",
         "/oml/tenants/t/databases/d",
         "/api/v1/scripts/a%2Fb/c/d/e",

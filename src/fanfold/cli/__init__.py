@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fanfold import __version__
+from fanfold.cli.tables import table
 
 if TYPE_CHECKING:
     from typing_extensions import override
@@ -76,3 +77,6 @@ def _name(entry: EntryPoint) -> str:
 @click.version_option(__version__, prog_name="fanfold", message="%(prog)s %(version)s")
 def main() -> None:
     """Store Python functions and run them over REST."""
+
+
+main.add_command(table)

@@ -276,6 +276,7 @@ class LocalEngine:
             lease=lease,
             lease_frame=_lease_frame(run, lease),
             end=end_frame(run.number) if only and not lease.careful else b"",
+            files=run.files,
         )
         if work.count > 1:
             self._feed(run, worker)
@@ -478,6 +479,7 @@ class LocalEngine:
 
     def _forget(self, run: LocalRun) -> None:
         self._runs.pop(run.number, None)
+        run.close_files()
 
     def _tick(self) -> None:
         """Deadlines, idle workers, idle pools."""

@@ -120,7 +120,9 @@ class Pool:
 
     def _fork(self) -> None:
         ours, theirs = socket.socketpair()
-        with theirs:
+        side, their_side = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        side.setblocking(False)
+        with theirs, their_side:
             for end in (ours, theirs):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
             ours.setblocking(False)
@@ -128,10 +130,10 @@ class Pool:
             # append, so that emptying it is safe while the worker's children still write
             appending = os.open(f"/proc/self/fd/{log}", os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
             os.close(log)
-            worker = Worker(self._host.next_worker_number(), self._host.owner, appending)
+            worker = Worker(self._host.next_worker_number(), self._host.owner, appending, side)
             worker.pool = self
             self.workers[worker.number] = worker
-            self.zygote.fork(worker.number, theirs.fileno(), appending)
+            self.zygote.fork(worker.number, theirs.fileno(), their_side.fileno(), appending)
         self._connecting = asyncio.ensure_future(
             asyncio.get_running_loop().create_connection(lambda: worker, sock=ours)
         )
@@ -176,6 +178,7 @@ class Pool:
             self._host.worker_exited(worker)
         finally:
             os.close(worker.log)
+            worker.side.close()
 
     def _zygote_ended(self) -> None:
         words = self.zygote.last_words()
@@ -192,6 +195,7 @@ class Pool:
             worker.state = State.DEAD
             worker.hang_up()
             os.close(worker.log)
+            worker.side.close()
         self.workers.clear()
         self._idle.clear()
         await self.zygote.close()

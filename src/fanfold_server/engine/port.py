@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from fanfold_server.model.environment import Environment
 from fanfold_server.model.outcome import Outcome, Values
+from fanfold_server.model.rows import InputType, Rowset
 from fanfold_server.model.script import Script
 
 
@@ -19,7 +20,7 @@ class Work:
         caller: who asked; a script of another owner runs in single-use processes.
         start: index of the first call; without `indexed` it is 0 and `count` is 1.
         count: how many calls, ≥ 1.
-        indexed: whether the function is given the index as its first argument.
+        indexed: whether the function is given the index as its first argument; not with rows.
         parameters: JSON text of an object: the keyword arguments.
         seed: 0 ≤ seed < 2**64.
         graphics: whether figures are captured (then every call is reported as an Outcome).
@@ -29,6 +30,11 @@ class Work:
         call_timeout_s: seconds after which one call is stopped and fails as TIMED_OUT, > 0; loading
             the script counts as part of a worker's first call. None: no limit.
         keep_meters: whether time and memory of calls that return are wanted.
+        rows: what the calls are given; if they are cut, the call of index i ≥ 1 has the i-th part.
+            The files have to be there until the work is done.
+        input_type, na_omit: how; see `model.apply.Input`.
+        splice: write each value as an array: the records of a DataFrame, or the value alone.
+        column_frames: write a returned DataFrame by columns with row labels.
     """
 
     script: Script
@@ -47,6 +53,11 @@ class Work:
     timeout_s: float
     call_timeout_s: float | None = None
     keep_meters: bool = False
+    rows: Rowset | None = None
+    input_type: InputType = InputType.DEFAULT
+    na_omit: bool = False
+    splice: bool = False
+    column_frames: bool = False
 
 
 class Recorder(Protocol):

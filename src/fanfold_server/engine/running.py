@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import assert_never
 
 from fanfold_runtime import protocol as p
 from fanfold_server.engine.leases import Leases
 from fanfold_server.engine.port import Recorder, Work
 from fanfold_server.engine.worker import Worker, program_key
+from fanfold_server.model.errors import Unexpected
 from fanfold_server.model.outcome import Outcome, Values
+from fanfold_server.model.rows import InputType
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +40,7 @@ class LocalRun:
 
     Attributes:
         single_use: whether its workers are untouched before and ended after.
+        files: descriptors of the files with its rows; empty without rows.
         lost_in_a_row: workers that died since the last call that got an outcome otherwise.
     """
 
@@ -45,6 +50,7 @@ class LocalRun:
         "begun_at",
         "deadline",
         "done",
+        "files",
         "header",
         "leases",
         "lost_in_a_row",
@@ -81,6 +87,7 @@ class LocalRun:
         self.begun_at = time.monotonic()
         self.deadline = self.begun_at + work.timeout_s
         self._stop = stop
+        self.files = _open_files(work)
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         flags = (
             (p.INDEXED if work.indexed else 0)
@@ -90,6 +97,7 @@ class LocalRun:
             | (p.KEEP_LOGS if work.keep_logs else 0)
             | (p.KEEP_METERS if work.keep_meters else 0)
             | (p.REFUSE_OUTPUT if limits.refuse_output else 0)
+            | _rows_flags(work)
         )
         script = work.script
         self.header = p.RUN_HEADER.pack(
@@ -101,6 +109,12 @@ class LocalRun:
             limits.max_value_bytes,
             limits.max_log_bytes,
         )
+
+    def close_files(self) -> None:
+        """Close what no worker will be given any more."""
+        for file in self.files:
+            os.close(file)
+        self.files = []
 
     @property
     def wants_worker(self) -> bool:
@@ -130,3 +144,43 @@ class LocalRun:
     def cancel(self) -> None:
         if not self.over:
             self._stop(self)
+
+
+def _open_files(work: Work) -> list[int]:
+    """Open the files of the rows; each worker is given descriptors and never a path.
+
+    Raises:
+        Unexpected: they were released too early.
+    """
+    if work.rows is None:
+        return []
+    files: list[int] = []
+    try:
+        for path in filter(None, (work.rows.path, work.rows.offsets)):
+            files.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))  # noqa: PERF401 closed below
+    except OSError as exc:
+        for file in files:
+            os.close(file)
+        raise Unexpected from exc
+    return files
+
+
+def _rows_flags(work: Work) -> int:
+    flags = (p.SPLICE if work.splice else 0) | (p.COLUMN_FRAMES if work.column_frames else 0)
+    if work.rows is None:
+        return flags
+    match work.input_type:
+        case InputType.DEFAULT:
+            pass
+        case InputType.DATAFRAME:
+            flags |= p.AS_FRAME
+        case InputType.RECARRAY:
+            flags |= p.AS_RECORDS
+        case _:
+            assert_never(work.input_type)
+    return (
+        flags
+        | p.ROWS
+        | (p.CUT if work.rows.offsets is not None else 0)
+        | (p.NA_OMIT if work.na_omit else 0)
+    )

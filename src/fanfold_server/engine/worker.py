@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import socket
 import struct
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
+from contextlib import suppress
 from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
@@ -90,16 +93,18 @@ class Worker(asyncio.Protocol):
             the lease was given to empty hands.
         overdue: it is being killed, since the call in hand has taken too long.
         log: descriptor of the file that takes its output; readable even after its death.
+        side: the socket over which it is given open files.
     """
 
     __slots__ = (
         "_buffer", "_known", "_meters", "_need", "_owner", "_transport",
         "born", "drain_until", "exit_status", "heard_at", "held", "idle_since", "log", "number",
-        "overdue", "pid", "pool", "run", "runs", "silent", "state",
+        "overdue", "pid", "pool", "run", "runs", "side", "silent", "state",
     )  # fmt: skip
 
-    def __init__(self, number: int, owner: Owner, log: int) -> None:
+    def __init__(self, number: int, owner: Owner, log: int, side: socket.socket) -> None:
         self.number = number
+        self.side = side
         self.pid = 0
         self.log = log
         self.state = State.STARTING
@@ -131,8 +136,16 @@ class Worker(asyncio.Protocol):
         lease: Lease,
         lease_frame: bytes,
         end: bytes,
+        files: Sequence[int] = (),
     ) -> None:
-        """Send, in one write: the source if it is new to the worker, RUN, LEASE and maybe END."""
+        """Send, in one write: the source if it is new to the worker, RUN, LEASE and maybe END.
+
+        Args:
+            files: descriptors that the run needs; sent before it, and still the caller's.
+        """
+        if files:
+            with suppress(OSError):  # it has ended: the end of its channel says so
+                socket.send_fds(self.side, [b"\0"], files)
         parts = []
         key = program_key(script.digest, script.name, script.entry)
         if key not in self._known:

@@ -100,9 +100,9 @@ class Zygote:
     def is_alive(self) -> bool:
         return not self._ended
 
-    def fork(self, worker: int, channel: int, log: int) -> None:
-        """Ask for a worker on the two descriptors, which the caller closes afterwards."""
-        self._say({"op": "fork", "id": worker}, [channel, log])
+    def fork(self, worker: int, channel: int, side: int, log: int) -> None:
+        """Ask for a worker on these descriptors, which the caller closes afterwards."""
+        self._say({"op": "fork", "id": worker}, [channel, side, log])
 
     def kill(self, worker: int) -> None:
         """Kill a worker and all that it started. Harmless if it has ended."""

@@ -14,6 +14,7 @@ import orjson
 from fastapi import FastAPI
 
 from fanfold_server.http import auth, jobs, jobs_oml, oml, pages, scripts
+from fanfold_server.http import tables as table_routes
 from fanfold_server.http.access_log import Served
 from fanfold_server.http.front import Front, RunApp
 from fanfold_server.http.handlers import add_handlers
@@ -23,6 +24,7 @@ from fanfold_server.http.surface import Environments, Surface
 from fanfold_server.service.access import Access
 from fanfold_server.service.jobs import Jobs
 from fanfold_server.service.library import Library
+from fanfold_server.service.tables import Tables
 
 _ROUTERS = (auth.router, scripts.router, oml.router, pages.router)
 _JOB_ROUTERS = (jobs.router, jobs_oml.router)
@@ -37,6 +39,8 @@ def build_app(
     health: Callable[[], Mapping[str, object]],
     max_body_bytes: int,
     jobs: Jobs | None = None,
+    tables: Tables | None = None,
+    max_table_bytes: int = 0,
     run_paths: Mapping[str, Any] | None = None,
     public_url: str | None = None,
     trust_forwarded: bool = False,
@@ -53,6 +57,8 @@ def build_app(
         health: what `GET /health` says; called for each such request, so it has to be quick.
         max_body_bytes: a longer request body is refused, > 0.
         jobs: what runs while nobody waits; None: this server has no jobs, and no routes of them.
+        tables: users' tables; None: this server keeps none, and has no routes of them.
+        max_table_bytes: the longest body that is loaded as a table, if more than another's.
         run_paths: the OpenAPI path items of what `runs` answers.
         public_url: scheme, host and port under which clients reach the server; without it,
             links are made from the request's own Host header.
@@ -69,6 +75,8 @@ def build_app(
         strict_content_type=False,
     )
     routers = _ROUTERS if jobs is None else (*_ROUTERS, *_JOB_ROUTERS)
+    if tables is not None:
+        routers = (*routers, table_routes.router)
     for router in routers:
         app.include_router(router)
     add_handlers(app, [route for router in routers for route in router.routes])
@@ -82,6 +90,7 @@ def build_app(
         public_url=public_url,
         version=version,
         jobs=jobs,
+        tables=tables,
     )
     document = describe(app, version=version, run_paths=run_paths or {}, public_url=public_url)
     app.state.openapi_json = orjson.dumps(document)
@@ -91,6 +100,7 @@ def build_app(
         pages=app,
         has_accounts=access.has_accounts,
         max_body_bytes=max_body_bytes,
+        max_table_bytes=max_table_bytes,
         trust_forwarded=trust_forwarded,
         record=record,
     )

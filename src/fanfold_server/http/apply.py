@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -20,10 +21,10 @@ from fanfold_server.http.headers import (
     Headers,
 )
 from fanfold_server.http.links import job_url
-from fanfold_server.http.run_schemas import MAX_KEY, RunRequest, read_run
+from fanfold_server.http.run_schemas import DATA_VERBS, MAX_KEY, RunRequest, read_run
 from fanfold_server.http.surface import bearer_token
-from fanfold_server.model.apply import Apply, Index, Once
-from fanfold_server.model.errors import InvalidField, JobsUnavailable, Unauthenticated
+from fanfold_server.model.apply import Apply, Groups, Once, Whole
+from fanfold_server.model.errors import InvalidField, JobsUnavailable, Unauthenticated, UnknownPath
 from fanfold_server.model.outcome import Failed
 from fanfold_server.service.applying import Answering, CallerLeft, Caps
 from fanfold_server.service.folding import failure_members
@@ -53,13 +54,15 @@ _SEED_BITS = 53
 
 
 class RunRoute:
-    """Answers `POST …/do-eval/…` and `POST …/index-apply/…`, v1 and v2.
+    """Answers `POST …/do-eval/…` and the like, v1 and v2.
 
     Args:
         caps: the degree that each service level allows.
         strict: refuse what is otherwise put right with a warning header.
         jobs: takes runs over for which nobody waits; None: this server has no jobs.
         public_url: see `links.origin`.
+        has_data: whether there is something to query; else the verbs about rows are unknown.
+        column_frames: write the DataFrames of groups by columns, as older releases did.
     """
 
     def __init__(
@@ -73,6 +76,8 @@ class RunRoute:
         strict: bool,
         jobs: Jobs | None = None,
         public_url: str | None = None,
+        has_data: bool = False,
+        column_frames: bool = False,
     ) -> None:
         self._access = access
         self._library = library
@@ -81,12 +86,16 @@ class RunRoute:
         self._caps = caps
         self._strict = strict
         self._jobs = jobs
+        self._has_data = has_data
+        self._column_frames = column_frames
         self._public_url = public_url.rstrip("/") if public_url else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Answer) -> None:
         """Answer one run. Raises errors of the model; the front door renders them."""
         actor = await self._authenticate(scope)
         path: RunPath = scope["fanfold.run"]
+        if path.verb in DATA_VERBS and not self._has_data:
+            raise UnknownPath("This server has no data, and so no runs over rows.")
         request = read_run(path.verb, path.version, await _body(receive), strict=self._strict)
         script = await self._script(actor, path, request)
         apply = self._apply(actor, script, request)
@@ -105,7 +114,8 @@ class RunRoute:
         status = 200
         if isinstance(answer, Failed):
             status = 400
-            answer = [orjson.dumps(failure_members(answer, indexed=request.times is not None))]
+            indexed = not isinstance(apply.split, Once | Whole)
+            answer = [orjson.dumps(failure_members(answer, indexed=indexed))]
         own = _headers(request, seed=apply.seed, script_version=script.version)
         own.append(JSON_TYPE)
         common, lines = _COMMON[path.version]
@@ -165,12 +175,15 @@ class RunRoute:
         return await self._library.resolve(actor, path.script, path.owner, version)
 
     def _apply(self, actor: Actor, script: Script, request: RunRequest) -> Apply:
-        seed = request.seed
+        seed, split = request.seed, request.split
+        if isinstance(split, Groups) and self._column_frames:
+            split = replace(split, column_frames=True)
         return Apply(
             script=script,
             environment=self._environments.find(request.environment),
             caller=actor.name,
-            split=Once() if request.times is None else Index(times=request.times),
+            split=split,
+            input=request.input,
             parameters=request.parameters,
             degree=self._caps.degree(
                 request.service, parallel_flag=request.parallel_flag, parallel=request.parallel

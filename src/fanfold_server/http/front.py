@@ -48,10 +48,12 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 RunApp = Callable[[Scope, Receive, "Answer"], Awaitable[None]]
-RUN_VERBS: Final = frozenset({"do-eval", "index-apply"})
+RUN_VERBS: Final = frozenset({"do-eval", "index-apply", "table-apply", "row-apply", "group-apply"})
 _VERSIONS: Final = "/oml/api/py-scripts/v"
 _VERSIONS_LENGTH: Final = len(_VERSIONS)
 _V1: Final = "/oml/api/py-scripts/v1"
+_TABLES: Final = "/api/v1/tables/"
+_TABLE_DEPTH: Final = _TABLES.count("/")
 _LEGACY: Final = ("/oml/tenants/", "/omlusers/tenants/")
 _LEGACY_PARTS: Final = 7
 _ID_LENGTH: Final = 64
@@ -75,6 +77,7 @@ class Front:
         pages: the ASGI callable that answers everything else.
         has_accounts: whether there is an account; asked until it says yes.
         max_body_bytes: the longest request body, > 0.
+        max_table_bytes: that of a table that is loaded, if it is longer.
         trust_forwarded: take scheme and host from the headers of a proxy.
         record: notes a request that is over; None for no access log.
     """
@@ -86,6 +89,7 @@ class Front:
         pages: ASGIApp,
         has_accounts: Callable[[], Awaitable[bool]],
         max_body_bytes: int,
+        max_table_bytes: int = 0,
         trust_forwarded: bool = False,
         record: Callable[[Served], None] | None = None,
     ) -> None:
@@ -94,6 +98,7 @@ class Front:
         self._has_accounts = has_accounts
         self._is_open = False
         self._max_body_bytes = max_body_bytes
+        self._max_table_bytes = max(max_table_bytes, max_body_bytes)
         self._trust_forwarded = trust_forwarded
         self._record = record
         self._log = structlog.get_logger("fanfold_server.http")
@@ -116,10 +121,11 @@ class Front:
         path = scope["path"]
         answer = Answer(send, (b"x-request-id", request_id.encode()), scope.get(CYCLE))
         try:
-            if body_bytes > self._max_body_bytes:
-                raise _too_large(self._max_body_bytes, body_bytes)
+            limit_bytes = self._longest_body(method, path)
+            if body_bytes > limit_bytes:
+                raise _too_large(limit_bytes, body_bytes)
             if body_bytes == _UNKNOWN_LENGTH:
-                receive = _counting(receive, self._max_body_bytes)
+                receive = _counting(receive, limit_bytes)
             if not self._is_open:
                 await self._open(path)
             run = _run_path(path) if path.startswith(_VERSIONS) else None
@@ -147,6 +153,11 @@ class Front:
                 elapsed_s = time.perf_counter() - started
                 user = scope.get("fanfold.user")
                 self._record(Served(request_id, method, sent_path, answer.status, elapsed_s, user))
+
+    def _longest_body(self, method: str, path: str) -> int:
+        """Say how long a body may be; one that is a table goes to a file as it comes."""
+        is_table = method == "PUT" and path.startswith(_TABLES) and path.count("/") == _TABLE_DEPTH
+        return self._max_table_bytes if is_table else self._max_body_bytes
 
     def _as_meant(self, scope: Scope) -> Scope:
         """Take away what a proxy and the legacy prefixes put between."""

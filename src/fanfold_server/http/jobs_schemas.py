@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from typing_extensions import override
 
-from fanfold_server.http.run_schemas import INT32_MAX
+from fanfold_server.http.run_bodies import INT32_MAX
 from fanfold_server.http.schemas import iso_ms
 from fanfold_server.model.job import Job, JobState
 from fanfold_server.service.jobs import ErrorGroup, OutcomeEntry
@@ -127,7 +127,7 @@ class JobOut(_Answer):
     id: str
     state: JobState
     owner: str
-    verb: Annotated[str, Field(description="do-eval or index-apply.")]
+    verb: Annotated[str, Field(description="What was asked for: do-eval, index-apply, …")]
     script: JobScript
     environment: str
     seed: int

@@ -23,6 +23,7 @@ _TAGS: Final = (
     {"name": "runs", "description": "Run a stored function once, or once for each index."},
     {"name": "jobs", "description": "Follow runs that the server has taken over."},
     {"name": "scripts", "description": "Store, read and share functions: fanfold's own API."},
+    {"name": "tables", "description": "Load, look at and share tables: fanfold's own API."},
     {"name": "compatible", "description": "What else the compatible API has."},
     {"name": "server", "description": "What needs no token."},
 )

@@ -1,7 +1,7 @@
-"""The bodies of do-eval and index-apply: the compatible wire's names, and ours beside them.
+"""What the body of a run asks for, and its place in the OpenAPI document.
 
 Members that do not exist or do not apply are tolerated, as printed examples demand; those that do
-are checked strictly and named when they are wrong. The same models validate and document.
+are checked strictly and named when they are wrong. The members themselves are in `run_bodies.py`.
 """
 
 from __future__ import annotations
@@ -9,20 +9,50 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from fanfold_server.http.handlers import complaint
-from fanfold_server.model.apply import OnError, ServiceLevel
+from fanfold_server.http.run_bodies import (
+    BODIES,
+    DATA_VERBS,
+    MAX_SEED,
+    MAX_TIMEOUT_S,
+    DoEval,
+    FanOut,
+    GroupApply,
+    IndexApply,
+    RowApply,
+    TableApply,
+)
+from fanfold_server.model.apply import (
+    Chunks,
+    Groups,
+    Index,
+    Input,
+    Once,
+    OnError,
+    ServiceLevel,
+    Split,
+    Whole,
+)
 from fanfold_server.model.errors import InvalidBody, InvalidField, InvalidParameters
+from fanfold_server.model.rows import InputType, Query
 
-INT32_MAX = 2**31 - 1
+__all__ = [
+    "BODIES",
+    "DATA_VERBS",
+    "MAX_DEPTH",
+    "MAX_KEY",
+    "MAX_SEED",
+    "RunRequest",
+    "openapi_paths",
+    "read_run",
+]
+
 MIN_TIMEOUT_S = 1800
-MAX_TIMEOUT_S = 43200
-MAX_SEED = 2**63 - 1
-
 REMEMBERED_BYTES = 512
 """Bodies up to this size are remembered with what they say; the last 512 of them."""
 MAX_KEY = 255
@@ -36,128 +66,14 @@ _LEVELS = {
 _CONTROL = "oml_"
 
 
-class DoEval(BaseModel):
-    """Run a stored function once."""
-
-    model_config = ConfigDict(
-        extra="ignore",
-        strict=True,
-        frozen=True,
-        json_schema_extra={"example": {"parameters": '{"num":10,"scale":100}', "service": "LOW"}},
-    )
-
-    parameters: Annotated[
-        str | dict[str, Any] | None,
-        Field(
-            description="Keyword arguments, as text that holds a JSON object (an object will do). "
-            "Names that begin with `oml_` steer the run and are not passed on."
-        ),
-    ] = None
-    asyncFlag: Annotated[bool | None, Field(description="Run as a job.")] = None  # noqa: N815
-    timeout: Annotated[
-        int | None,
-        Field(description="Seconds that a job may take: 1800 to 43200.", ge=0, le=INT32_MAX),
-    ] = None
-    graphicsFlag: Annotated[  # noqa: N815
-        bool | None, Field(description="Capture figures as PNG.")
-    ] = None
-    envName: Annotated[  # noqa: N815
-        str | None, Field(description="The environment to run in.", max_length=200)
-    ] = None
-    service: Annotated[
-        str | None,
-        Field(
-            description="Service level, which caps the degree of parallelism: LOW (default), "
-            "MEDIUM, HIGH; with v2 also TP and TPURGENT.",
-            max_length=20,
-        ),
-    ] = None
-    seed: Annotated[
-        int | None,
-        Field(
-            description="fanfold's own: what all randomness of the run follows from. Without it "
-            "one is drawn; the header Fanfold-Seed says which.",
-            ge=0,
-            le=MAX_SEED,
-        ),
-    ] = None
-    onError: Annotated[  # noqa: N815
-        Literal["fail", "continue"] | None,
-        Field(
-            description="fanfold's own: `fail` (default) ends the run with the first failed call; "
-            "`continue` answers 200 with `null` for each failed call and a member `errors`."
-        ),
-    ] = None
-    scriptVersion: Annotated[  # noqa: N815
-        int | None,
-        Field(description="fanfold's own: the version to run; the current one by default.", ge=1),
-    ] = None
-    comments: Annotated[
-        str | None,
-        Field(
-            description="What a job is for; listings show it and can be filtered by it.",
-            max_length=4000,
-            pattern="^[^\\x00]*$",
-        ),
-    ] = None
-    callTimeout: Annotated[  # noqa: N815
-        float | None,
-        Field(
-            description="fanfold's own, for jobs: seconds that one call may take; one that takes "
-            "longer is stopped and has failed, the others are not touched.",
-            gt=0,
-            le=MAX_TIMEOUT_S,
-        ),
-    ] = None
-
-
-class IndexApply(DoEval):
-    """Run a stored function `times` times, with the index 1, 2, … as first argument."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"example": {"times": 10, "parallelFlag": True, "service": "MEDIUM"}}
-    )
-
-    times: Annotated[int, Field(description="How many times.", ge=1, le=INT32_MAX)]
-    parallelFlag: Annotated[  # noqa: N815
-        bool | None, Field(description="Run calls in parallel.")
-    ] = None
-    parallel: Annotated[
-        int | None,
-        Field(
-            description="Degree of parallelism; above the service level's cap it is lowered.",
-            ge=0,
-            le=INT32_MAX,
-        ),
-    ] = None
-    maxFailures: Annotated[  # noqa: N815
-        int | None,
-        Field(
-            description='fanfold\'s own, for jobs with `onError` "continue": more failed calls '
-            "than this end the job.",
-            ge=0,
-            le=INT32_MAX,
-        ),
-    ] = None
-    canary: Annotated[
-        bool | None,
-        Field(
-            description="fanfold's own, for jobs: run the first call alone, and the rest only if "
-            "it returns."
-        ),
-    ] = None
-
-
-BODIES: dict[str, type[DoEval]] = {"do-eval": DoEval, "index-apply": IndexApply}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
     """What a body says, with the control arguments taken out of the parameters.
 
     Attributes:
-        times: None for do-eval.
+        times: None for all but index-apply.
         parameters: JSON text of an object.
+        rows: how the calls are given rows, and which; None for do-eval and index-apply.
         warnings: what was put right, in words.
         timeout_s: how long a job may take, within the range that is allowed.
         comments, call_timeout_s, max_failures, canary: of a job; see `service.jobs.Submission`.
@@ -180,13 +96,24 @@ class RunRequest:
     call_timeout_s: float | None = None
     max_failures: int | None = None
     canary: bool = False
+    rows: tuple[Whole | Chunks | Groups, Input] | None = None
+
+    @property
+    def split(self) -> Split:
+        if self.rows is not None:
+            return self.rows[0]
+        return Once() if self.times is None else Index(times=self.times)
+
+    @property
+    def input(self) -> Input | None:
+        return None if self.rows is None else self.rows[1]
 
 
 def read_run(verb: str, version: str, body: bytes, *, strict: bool) -> RunRequest:
     """Read the body of a run. What was just read is remembered: clients repeat themselves.
 
     Args:
-        verb: do-eval or index-apply.
+        verb: one of `BODIES`.
         version: v1 or v2, which differ in their service levels.
         strict: refuse what is otherwise put right with a warning.
 
@@ -206,7 +133,7 @@ def _read(verb: str, version: str, body: bytes, strict: bool) -> RunRequest:
     parameters, control = _parameters(said.parameters)
     timeout_s, warnings = _timeout(said, strict=strict)
     service = said.service or _control_text(control, "oml_service_level") or "LOW"
-    is_index = isinstance(said, IndexApply)
+    fans_out = isinstance(said, FanOut)
     return RunRequest(
         times=said.times if isinstance(said, IndexApply) else None,
         parameters=parameters,
@@ -214,9 +141,9 @@ def _read(verb: str, version: str, body: bytes, strict: bool) -> RunRequest:
         graphics=_flag(said.graphicsFlag, control, "oml_graphics_flag"),
         environment=said.envName or None,
         service=_level(service, version),
-        parallel_flag=is_index
+        parallel_flag=fans_out
         and _flag(getattr(said, "parallelFlag", None), control, "oml_parallel_flag"),
-        parallel=said.parallel if isinstance(said, IndexApply) else None,
+        parallel=said.parallel if isinstance(said, FanOut) else None,
         seed=said.seed,
         on_error=OnError(said.onError) if said.onError else OnError.FAIL,
         script_version=said.scriptVersion,
@@ -225,11 +152,75 @@ def _read(verb: str, version: str, body: bytes, strict: bool) -> RunRequest:
         comments=said.comments,
         call_timeout_s=said.callTimeout,
         max_failures=_max_failures(said),
-        canary=isinstance(said, IndexApply) and bool(said.canary),
+        canary=isinstance(said, FanOut) and bool(said.canary),
+        rows=_rows(said, control),
     )
 
 
 _remembered = lru_cache(maxsize=512)(_read)
+
+
+def _rows(said: DoEval, control: dict[str, Any]) -> tuple[Whole | Chunks | Groups, Input] | None:
+    """Read which rows are asked for, and how they are cut."""
+    split: Whole | Chunks | Groups
+    match said:
+        case TableApply():
+            split = Whole()
+        case RowApply():
+            split = Chunks(rows=said.rows)
+        case GroupApply():
+            by = _columns("groupBy", said.groupBy)
+            if not by:
+                raise InvalidField('The member "groupBy" names no column.', field="groupBy")
+            order = _columns("orderBy", said.orderBy or "")
+            split = Groups(by=by, order=order, order_within=bool(said.orderWithin))
+        case _:
+            return None
+    if not said.input.strip():
+        raise InvalidField(
+            'The member "input" should be one SELECT statement, or the name of a table.',
+            field="input",
+        )
+    return split, Input(
+        query=Query(text=said.input, source=said.source.upper() if said.source else None),
+        type=_input_type(control),
+        na_omit=_flag(None, control, "oml_na_omit"),
+    )
+
+
+def _columns(member: str, text: str) -> tuple[str, ...]:
+    """Read names of columns, separated by commas; quotes of SQL around a name are taken off."""
+    if not text.strip():
+        return ()
+    names = []
+    for part in text.split(","):
+        name = part.strip()
+        if len(name) > 1 and name[0] == name[-1] == '"':
+            name = name[1:-1].replace('""', '"')
+        if not name:
+            raise InvalidField(
+                f'The member "{member}" should be names of columns, separated by commas; it is '
+                f"{json.dumps(text)[:80]}.",
+                field=member,
+            )
+        names.append(name)
+    return tuple(names)
+
+
+def _input_type(control: dict[str, Any]) -> InputType:
+    """Read in which type rows are wanted."""
+    given = control.get("oml_input_type")
+    if given is None:
+        return InputType.DEFAULT
+    try:
+        return InputType(given)
+    except ValueError:
+        known = ", ".join(f'"{kind.value}"' for kind in InputType)
+        raise InvalidParameters(
+            f'The control argument "oml_input_type" is {json.dumps(given)[:60]}; it should be one '
+            f"of {known}.",
+            field="parameters",
+        ) from None
 
 
 def _refusal(exc: ValidationError, model: type[DoEval]) -> InvalidBody | InvalidField:
@@ -302,7 +293,7 @@ def _dump(members: dict[str, Any]) -> str:
 
 
 def _max_failures(said: DoEval) -> int | None:
-    if not isinstance(said, IndexApply) or said.maxFailures is None:
+    if not isinstance(said, FanOut) or said.maxFailures is None:
         return None
     if said.onError != "continue":
         raise InvalidField(
@@ -403,11 +394,16 @@ _IDEMPOTENCY_KEY = {
 }
 
 
-def openapi_paths() -> dict[str, Any]:
-    """Return the OpenAPI path items of the runs."""
+def openapi_paths(*, data: bool = True) -> dict[str, Any]:
+    """Return the OpenAPI path items of the runs.
+
+    Args:
+        data: whether the server has data, and so the verbs that are about rows.
+    """
     paths = {}
+    verbs = {verb: model for verb, model in BODIES.items() if data or verb not in DATA_VERBS}
     for version in ("v1", "v2"):
-        for verb, model in BODIES.items():
+        for verb, model in verbs.items():
             for owned in (False, True):
                 path = f"/oml/api/py-scripts/{version}/{verb}/{{scriptName}}"
                 path += "/{ownerName}" if owned else ""
@@ -428,7 +424,7 @@ def _operation(version: str, verb: str, model: type[DoEval], *, owned: bool) -> 
         ]
         + [_IDEMPOTENCY_KEY],
         "requestBody": {
-            "required": verb == "index-apply",
+            "required": verb != "do-eval",
             "content": {_JSON: {"schema": schema}},
         },
         "responses": {"200": _ANSWER, "201": _CREATED},

@@ -19,6 +19,7 @@ from fanfold_server.model.errors import Unauthenticated
 from fanfold_server.service.access import Access
 from fanfold_server.service.jobs import Jobs
 from fanfold_server.service.library import Library
+from fanfold_server.service.tables import Tables
 
 _SCHEME = "bearer"
 
@@ -41,6 +42,7 @@ class Surface:
             request's own.
         version: fanfold's.
         jobs: None on a server that runs none; then there are no routes of jobs.
+        tables: None on a server that keeps none; then there are no routes of tables.
     """
 
     access: Access
@@ -50,6 +52,7 @@ class Surface:
     public_url: str | None
     version: str
     jobs: Jobs | None = None
+    tables: Tables | None = None
 
     def base_url(self, request: Request) -> str:
         """Say under which scheme, host and port the client reaches this server."""
@@ -117,7 +120,14 @@ async def _jobs(request: Request) -> Jobs:
     return jobs
 
 
+async def _tables(request: Request) -> Tables:
+    tables = surface_of(request).tables
+    assert tables is not None  # else the app has no routes that ask
+    return tables
+
+
 SurfaceOf = Annotated[Surface, Depends(_surface)]
 JobsOf = Annotated[Jobs, Depends(_jobs)]
+TablesOf = Annotated[Tables, Depends(_tables)]
 Caller = Annotated[Actor, Depends(_caller)]
 """Only on a `CallerRoute`."""

@@ -183,6 +183,57 @@ class KeyReused(CallerError):
     code = 2028
 
 
+# ------------------------------------------------------------------ the caller's mistake: rows
+
+
+class InvalidQuery(CallerError):
+    """The query has to be one SELECT statement, or the name of a table."""
+
+    code = 2040
+
+
+class UnknownTable(CallerError):
+    """There is no table of this name that you may read."""
+
+    code = 2041
+
+
+class UnknownColumn(CallerError):
+    """The query gives no column of this name."""
+
+    code = 2042
+
+
+class UnknownSource(CallerError):
+    """There is no database of this name."""
+
+    code = 2043
+
+
+class UnsupportedColumn(CallerError):
+    """A column has a type that cannot be handed to a function."""
+
+    code = 2044
+
+
+class QueryTimedOut(CallerError):
+    """The query took longer than this server allows."""
+
+    code = 2045
+
+
+class QueryTooLarge(CallerError):
+    """The query needs more memory, or gives more rows, than this server allows."""
+
+    code = 2046
+
+
+class InvalidTable(CallerError):
+    """The data cannot be read as a table."""
+
+    code = 2047
+
+
 # ------------------------------------------------------------------ the caller's mistake: identity
 
 
@@ -265,3 +316,9 @@ class DiskFull(ServerError):
     """The server has no room left to store this."""
 
     code = 5006
+
+
+class DataUnavailable(ServerError):
+    """The data process is not there at the moment; the request may be sent again."""
+
+    code = 5007

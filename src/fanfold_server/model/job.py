@@ -80,8 +80,8 @@ class JobSpec:
 
     Attributes:
         owner: the account that submitted it, in upper case.
-        verb: do-eval or index-apply.
-        times: how many calls; 1 for do-eval.
+        verb: do-eval, index-apply, table-apply, row-apply or group-apply.
+        times: how many calls; 1 for do-eval, table-apply, and where a query has given no rows.
         parameters: JSON text of an object.
         timeout_s: 1800 … 43200: how long it may run, from its start.
         call_timeout_s: how long one call may take, > 0; None: no limit of its own.

@@ -35,6 +35,12 @@ class FailureKind(IntEnum):
     """The function wants `rng` and the environment has no numpy."""
     NO_ENVIRONMENT = 3011
     """The job's environment is gone or cannot be started."""
+    NO_ARROW = 3012
+    """The function is given rows, and the environment lacks what reads them."""
+    UNREADABLE_ROWS = 3013
+    """A column of the rows has a type that cannot be handed to a function."""
+    NO_ROWS = 3014
+    """The job's rows are gone."""
 
     @property
     def is_fatal(self) -> bool:
@@ -48,6 +54,8 @@ _FATAL = frozenset(
         FailureKind.NO_FIGURES,
         FailureKind.NO_GENERATOR,
         FailureKind.NO_ENVIRONMENT,
+        FailureKind.NO_ARROW,
+        FailureKind.NO_ROWS,
     )
 )
 
@@ -112,13 +120,17 @@ class Returned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """A call without a value: it raised, timed out, was lost or cancelled (`failure.kind`)."""
+    """A call without a value: it raised, timed out, was lost or cancelled (`failure.kind`).
+
+    `name` is the key of its group, if it has one.
+    """
 
     index: int
     failure: Failure
     log: str = ""
     elapsed_us: int = 0
     peak_kib: int = 0
+    name: str | None = None
 
 
 Outcome = Returned | Failed

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, assert_never
 
 from fanfold_server.engine.port import Engine, Running
-from fanfold_server.model.apply import Apply, OnError, ServiceLevel
-from fanfold_server.model.errors import AnswerTooLarge
+from fanfold_server.model.apply import (
+    Apply,
+    Chunks,
+    Groups,
+    Index,
+    Once,
+    OnError,
+    ServiceLevel,
+    Whole,
+)
+from fanfold_server.model.errors import AnswerTooLarge, DataUnavailable
 from fanfold_server.model.outcome import Failed
-from fanfold_server.service.folding import Gathered, first_failure, fold
+from fanfold_server.model.rows import Rowset
+from fanfold_server.rows.port import RowSource
+from fanfold_server.service.folding import Gathered, first_failure, fold, named
 from fanfold_server.service.planning import plan
 
 WATCH_AFTER_S = 0.05
@@ -57,16 +68,68 @@ class Answering(Protocol):
         ...
 
 
+async def query(source: RowSource, apply: Apply) -> Rowset:
+    """Fetch the rows of a run and cut them into its calls. Raises what `RowSource` does."""
+    given, split, reader = apply.input, apply.split, apply.caller
+    assert given is not None, "a run without an input has no rows"
+    match split:
+        case Whole():
+            return await source.whole(given.query, reader=reader)
+        case Chunks(rows=rows):
+            return await source.chunks(given.query, reader=reader, rows=rows)
+        case Groups():
+            return await source.groups(
+                given.query,
+                reader=reader,
+                by=split.by,
+                order=split.order,
+                order_within=split.order_within,
+            )
+        case Once() | Index():
+            raise AssertionError("a run without rows has no input")
+        case _:
+            assert_never(split)
+
+
+async def waited(
+    work: Coroutine[None, None, Rowset], leaving: Callable[[], Awaitable[None]]
+) -> Rowset:
+    """Wait for rows, or give them up when the caller goes away. Raises CallerLeft."""
+    task = asyncio.create_task(work)
+    left: asyncio.Future[None] | None = None
+    try:
+        await asyncio.wait({task}, timeout=WATCH_AFTER_S)
+        if not task.done():
+            left = asyncio.ensure_future(leaving())
+            await asyncio.wait({task, left}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise CallerLeft
+        return task.result()
+    finally:
+        task.cancel()
+        if left is not None:
+            left.cancel()
+
+
 class Applying:
     """Runs scripts for callers who wait, in the engine of this process.
 
     Args:
         timeout_s: how long a run may take, seconds, > 0.
         max_answer_bytes: a larger answer is refused, whole.
+        rows: answers queries; None: there is nothing to query.
     """
 
-    def __init__(self, *, engine: Engine, timeout_s: float, max_answer_bytes: int) -> None:
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        timeout_s: float,
+        max_answer_bytes: int,
+        rows: RowSource | None = None,
+    ) -> None:
         self._engine = engine
+        self._rows = rows
         self._timeout_s = timeout_s
         self._max_answer_bytes = max_answer_bytes
 
@@ -81,9 +144,27 @@ class Applying:
         Raises:
             CallerLeft: the caller went away; everything that was begun is stopped.
             AnswerTooLarge, RunTimedOut, EngineUnavailable, Overloaded, ShuttingDown: as they say.
+            CallerError, DataUnavailable: of the query; see `rows.port.RowSource`.
         """
+        if apply.input is None:
+            return await self._run(apply, None, leaving)
+        if self._rows is None:
+            raise DataUnavailable("This server has no data to query.")
+        rows = await waited(query(self._rows, apply), leaving)
+        try:
+            return await self._run(apply, rows, leaving)
+        finally:
+            # also when this task is cancelled: what nobody reads is not kept
+            await asyncio.shield(self._rows.release(rows))
+
+    async def _run(
+        self, apply: Apply, rows: Rowset | None, leaving: Callable[[], Awaitable[None]]
+    ) -> list[bytes] | Failed:
         gathered = Gathered()
-        work = plan(apply, timeout_s=self._timeout_s, keep_logs=False)
+        keys = None if rows is None else rows.keys
+        if rows is not None and not rows.calls:
+            return fold(apply, gathered, keys)
+        work = plan(apply, timeout_s=self._timeout_s, keep_logs=False, rows=rows)
         running = self._engine.start(work, gathered)
         done = running.done
         if not done.done():
@@ -99,11 +180,11 @@ class Applying:
         if apply.on_error is OnError.FAIL and gathered.failed:
             failed = first_failure(gathered)
             assert failed is not None
-            return failed
+            return named(failed, keys)
         fatal = next((f for f in gathered.failed if f.failure.kind.is_fatal), None)
         if fatal is not None:
-            return fatal
-        return fold(apply, gathered)
+            return named(fatal, keys)
+        return fold(apply, gathered, keys)
 
     async def _wait(
         self, running: Running, gathered: Gathered, leaving: Callable[[], Awaitable[None]]

@@ -17,12 +17,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 import structlog
 
-from fanfold_server.engine.port import Engine, Running
+from fanfold_server.engine.port import Engine, Running, Work
 from fanfold_server.environments.port import Environments
+from fanfold_server.model.environment import Environment
 from fanfold_server.model.errors import (
     EngineUnavailable,
     FanfoldError,
@@ -31,11 +33,20 @@ from fanfold_server.model.errors import (
     ShuttingDown,
     UnknownEnvironment,
 )
-from fanfold_server.model.job import Batch
-from fanfold_server.service.planning import INDEX_APPLY, work_of
-from fanfold_server.service.recording import BatchRecorder, Recorded, without_environment
+from fanfold_server.model.job import Batch, JobSpec
+from fanfold_server.model.rows import Rowset
+from fanfold_server.service.planning import DATA_VERBS, is_indexed, work_of
+from fanfold_server.service.recording import (
+    BatchRecorder,
+    Recorded,
+    of_no_rows,
+    without_environment,
+    without_rows,
+)
+from fanfold_server.service.rowkeeping import KeptRows, RowKeeping
 from fanfold_server.store.port import (
     BatchResult,
+    BlobMissing,
     Blobs,
     Claimed,
     JobStore,
@@ -97,6 +108,7 @@ class Dispatcher:
         slots: batches in hand at once.
         per_owner: batches that one account may have in hand, on all agents together.
         lease_s: seconds after which another agent may take a batch over, > 0.
+        scratch: directory with room for the rows of jobs; None: the system's own.
     """
 
     def __init__(
@@ -111,6 +123,7 @@ class Dispatcher:
         slots: int,
         per_owner: int,
         lease_s: float = LEASE_S,
+        scratch: Path | None = None,
     ) -> None:
         self._agent = agent
         self._store = store
@@ -126,6 +139,7 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._results: list[tuple[BatchResult, asyncio.Future[bool]]] = []
         self._has_results = asyncio.Event()
+        self._rows = RowKeeping(blobs=blobs, scratch=scratch)
         self._draining = False
         self._pace_s = 1.0  # what a batch takes, of late
         self._loops: list[asyncio.Task[None]] = []
@@ -159,6 +173,7 @@ class Dispatcher:
         for task in (*self._loops, *self._tasks):
             task.cancel()
         await asyncio.gather(*self._loops, *self._tasks, return_exceptions=True)
+        self._rows.close()
 
     @property
     def _room(self) -> int:
@@ -293,8 +308,20 @@ class Dispatcher:
     async def _run(self, held: Held) -> Recorded | None:
         """Run a batch; None: nothing is to be recorded (it is dropped, or given back)."""
         spec, batch = held.claimed.spec, held.claimed.batch
-        indexed = spec.verb == INDEX_APPLY
-        recorder = BatchRecorder(batch, indexed=indexed)
+        if spec.verb not in DATA_VERBS:
+            return await self._run_with(held, None)
+        try:
+            async with self._rows.lend(batch.job) as lent:
+                if not lent[0].calls:
+                    return _ending(of_no_rows(batch))
+                return await self._run_with(held, lent)
+        except BlobMissing:
+            return _ending(without_rows(batch, indexed=is_indexed(spec)))
+
+    async def _run_with(self, held: Held, lent: tuple[KeptRows, Rowset] | None) -> Recorded | None:
+        spec, batch = held.claimed.spec, held.claimed.batch
+        indexed = is_indexed(spec)
+        recorder = BatchRecorder(batch, indexed=indexed, keys=lent[0].keys if lent else None)
         left_s = (held.claimed.deadline - _now()).total_seconds()
         if left_s <= 0:
             return None
@@ -302,7 +329,7 @@ class Dispatcher:
             if batch.fence > MAX_LEASES:
                 raise EngineUnavailable(f"its agent was lost {batch.fence - 1} times")
             environment = self._environments.find(spec.environment)
-            work = work_of(spec, batch, environment, timeout_s=left_s)
+            work = _work(spec, batch, environment, left_s, lent)
             held.running = self._engine.start(work, recorder)
             before = time.monotonic()
             await held.running.done
@@ -357,6 +384,28 @@ class Dispatcher:
             # Blobs that were written already go with the job's: their keys have this fence.
             batch = result.batch
             self._log.info("outcomes dropped", job=batch.job, batch=batch.number, fence=batch.fence)
+
+
+def _work(
+    spec: JobSpec,
+    batch: Batch,
+    environment: Environment,
+    left_s: float,
+    lent: tuple[KeptRows, Rowset] | None,
+) -> Work:
+    if lent is None:
+        return work_of(spec, batch, environment, timeout_s=left_s)
+    kept, rows = lent
+    return work_of(
+        spec,
+        batch,
+        environment,
+        timeout_s=left_s,
+        rows=rows,
+        input_type=kept.input_type,
+        na_omit=kept.na_omit,
+        column_frames=kept.column_frames,
+    )
 
 
 def _ending(result: BatchResult) -> Recorded:

@@ -10,7 +10,7 @@ import orjson
 
 from fanfold_server.model.job import Job
 from fanfold_server.service.folding import error_entry
-from fanfold_server.service.planning import INDEX_APPLY
+from fanfold_server.service.planning import is_indexed
 from fanfold_server.service.reading import Reading, as_failed
 from fanfold_server.store.port import BatchRecord, BatchState, BlobKind, CallFailure, Ledger
 
@@ -72,7 +72,7 @@ class Entries:
         self, job: Job, *, state: str | None, start: int, limit: int
     ) -> list[OutcomeEntry]:
         """List outcomes in index order from index `start`; `state` as in `OutcomeEntry`."""
-        indexed = job.spec.verb == INDEX_APPLY
+        indexed = is_indexed(job.spec)
         found: list[OutcomeEntry] = []
         if state == FAILED:
             async for failure in self._reading.failures(job.id, start=start):

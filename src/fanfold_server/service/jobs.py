@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from fanfold_server.model.actor import Actor
@@ -24,12 +24,21 @@ from fanfold_server.model.errors import (
 )
 from fanfold_server.model.job import Job, JobSpec, JobState
 from fanfold_server.model.outcome import FailureKind
+from fanfold_server.rows.port import RowSource
 from fanfold_server.service.bell import Bell
 from fanfold_server.service.continuing import Continuing
 from fanfold_server.service.entries import Entries, ErrorGroup, OutcomeEntry
 from fanfold_server.service.library import Library
-from fanfold_server.service.planning import INDEX_APPLY, batches_of, first_index, spec_of
+from fanfold_server.service.planning import (
+    DATA_VERBS,
+    INDEX_APPLY,
+    batches_of,
+    first_index,
+    spec_of,
+)
 from fanfold_server.service.reading import ImageEntry, Reading, Stretch, from_index
+from fanfold_server.service.rowkeeping import RowKeeping
+from fanfold_server.service.submissions import JobFilter, Result, Submission
 from fanfold_server.store import port as store_port
 from fanfold_server.store.port import (
     BatchState,
@@ -60,66 +69,12 @@ WATCH_S = 0.2
 DELETE_AT_ONCE = 500
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submission:
-    """What is asked of a job beyond the run itself; the wire's members and headers.
-
-    Attributes:
-        timeout_s: how long it may run, from its start; 1800 … 43200.
-        idempotency_key: a second submission of the owner with the same key is the first job.
-        call_timeout_s: how long one call may take, > 0; None: no limit of its own.
-        max_failures: failed calls with which the job still goes on under "continue", ≥ 0.
-        canary: run the first call alone, and the rest only if it returns.
-    """
-
-    api_version: str = "v1"
-    timeout_s: int = 1800
-    comments: str | None = None
-    idempotency_key: str | None = None
-    call_timeout_s: float | None = None
-    max_failures: int | None = None
-    canary: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobFilter:
-    """Which jobs a listing or a deletion is about: those that fit every member that is given.
-
-    Attributes:
-        comments: pattern in which `%` stands for any text and `_` for any character.
-        created_before: before this, aware.
-        created_after: at or after this, aware.
-    """
-
-    states: frozenset[JobState] | None = None
-    comments: str | None = None
-    created_before: datetime | None = None
-    created_after: datetime | None = None
-    script: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """How a job ended, as the compatible wire answers it.
-
-    Attributes:
-        error: the error object of a job without an answer (failed, cancelled, timed out); with it,
-            `pieces` is empty.
-        pieces: the body exactly as a synchronous call's, in pieces; read from files as it is sent.
-        graphics: whether the body holds images.
-    """
-
-    job: Job
-    error: dict[str, object] | None
-    pieces: AsyncIterator[bytes]
-    graphics: bool
-
-
 class Jobs:
     """The use cases of jobs.
 
     Args:
         quota: what each account may have.
+        rows: answers the queries of jobs over rows.
     """
 
     def __init__(
@@ -131,7 +86,9 @@ class Jobs:
         signals: Signals,
         library: Library,
         quota: Quota,
+        rows: RowSource | None = None,
     ) -> None:
+        self._rows = RowKeeping(blobs=blobs, source=rows)
         self._store = store
         self._ledger = ledger
         self._blobs = blobs
@@ -151,8 +108,25 @@ class Jobs:
             QuotaExceeded: the owner has as many jobs waiting, or bytes stored, as allowed.
             DiskFull: there is no room for it.
             KeyReused: the idempotency key belongs to a job that was asked for differently.
+            CallerError, DataUnavailable: of the query; see `rows.port.RowSource`.
         """
         assert apply.caller == actor.name, "a job belongs to who asks for it"
+        job_id = str(uuid.uuid4())
+        if apply.input is None:
+            job, _ = await self._submit(job_id, apply, submission, None)
+            return job
+        is_new = False
+        try:
+            kept = await self._rows.keep(job_id, apply)
+            job, is_new = await self._submit(job_id, apply, submission, kept.calls)
+        finally:
+            if not is_new:
+                await asyncio.shield(self._blobs.remove(job_prefix(job_id)))
+        return job
+
+    async def _submit(
+        self, job_id: str, apply: Apply, submission: Submission, calls: int | None
+    ) -> tuple[Job, bool]:
         spec = spec_of(
             apply,
             api_version=submission.api_version,
@@ -161,17 +135,18 @@ class Jobs:
             call_timeout_s=submission.call_timeout_s,
             max_failures=submission.max_failures,
             canary=submission.canary,
+            calls=calls,
         )
         cut = batches_of(first_index(spec), spec.times, canary=spec.canary, graphics=spec.graphics)
         job, is_new = await self._store.submit(
-            str(uuid.uuid4()),
+            job_id,
             spec,
             [Planned(start=start, count=count) for start, count in cut],
             now=_now(),
             quota=self._quota,
             idempotency_key=submission.idempotency_key,
         )
-        return job if is_new else _same(job, spec)
+        return (job if is_new else _same(job, spec)), is_new
 
     async def resume(self, actor: Actor, job_id: str, *, idempotency_key: str | None = None) -> Job:
         """Make a new job that takes what has returned as it is, and runs the rest.
@@ -227,6 +202,8 @@ class Jobs:
         new = str(uuid.uuid4())
         kept = False
         try:
+            if old.spec.verb in DATA_VERBS:
+                await self._rows.copy(old.id, new)
             plan = await self._continuing.plan(old, new, times=spec.times)
             job, kept = await self._store.submit(
                 new,

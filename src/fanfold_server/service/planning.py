@@ -7,13 +7,19 @@ from datetime import UTC, datetime
 from typing import assert_never
 
 from fanfold_server.engine.port import Work
-from fanfold_server.model.apply import Apply, Index, Once, OnError
+from fanfold_server.model.apply import Apply, Chunks, Groups, Index, Once, OnError, Split, Whole
 from fanfold_server.model.environment import Environment
 from fanfold_server.model.job import Batch, JobSpec
+from fanfold_server.model.rows import InputType, Rowset
 from fanfold_server.model.script import Script
 
 DO_EVAL = "do-eval"
 INDEX_APPLY = "index-apply"
+TABLE_APPLY = "table-apply"
+ROW_APPLY = "row-apply"
+GROUP_APPLY = "group-apply"
+DATA_VERBS = frozenset((TABLE_APPLY, ROW_APPLY, GROUP_APPLY))
+"""Verbs whose calls are given rows."""
 
 BATCHES = 200
 """So many batches a job is cut into, if that gives none of more than `MAX_BATCH` calls: few enough
@@ -28,18 +34,24 @@ MAX_DRAWN_BATCH = 100
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def plan(apply: Apply, *, timeout_s: float, keep_logs: bool) -> Work:
+def plan(apply: Apply, *, timeout_s: float, keep_logs: bool, rows: Rowset | None = None) -> Work:
     """Return the calls of a run: the whole run as one work.
 
     Args:
         timeout_s: seconds that the run may take, > 0.
         keep_logs: whether what successful calls print is wanted.
+        rows: what came of the query; with at least one call.
     """
+    given = apply.input
+    assert (given is None) == (rows is None), "a run with an input has its rows"
     match apply.split:
-        case Once():
-            start, count, indexed = 0, 1, False
+        case Once() | Whole():
+            start, count = 0, 1
         case Index(times=times):
-            start, count, indexed = 1, times, True
+            start, count = 1, times
+        case Chunks() | Groups():
+            assert rows is not None, "these splits have an input"
+            start, count = 1, rows.calls
         case _:
             assert_never(apply.split)
     return Work(
@@ -48,7 +60,7 @@ def plan(apply: Apply, *, timeout_s: float, keep_logs: bool) -> Work:
         caller=apply.caller,
         start=start,
         count=count,
-        indexed=indexed,
+        indexed=isinstance(apply.split, Index),
         parameters=apply.parameters,
         degree=min(apply.degree, count),
         seed=apply.seed,
@@ -58,6 +70,14 @@ def plan(apply: Apply, *, timeout_s: float, keep_logs: bool) -> Work:
         keep_logs=keep_logs,
         stop_on_failure=apply.on_error is OnError.FAIL,
         timeout_s=timeout_s,
+        rows=rows,
+        input_type=InputType.DEFAULT if given is None else given.type,
+        na_omit=given is not None and given.na_omit,
+        # text inside DATA is the value as it is
+        splice=isinstance(apply.split, Chunks) and not apply.graphics,
+        column_frames=isinstance(apply.split, Groups)
+        and apply.split.column_frames
+        and not apply.graphics,
     )
 
 
@@ -90,15 +110,28 @@ def spec_of(
     call_timeout_s: float | None = None,
     max_failures: int | None = None,
     canary: bool = False,
+    calls: int | None = None,
 ) -> JobSpec:
-    """Return what a job needs to run this without its caller; the arguments are `JobSpec`'s."""
+    """Return what a job needs to run this without its caller; the arguments are `JobSpec`'s.
+
+    Args:
+        calls: into how many its rows are cut, ≥ 0; a job over no rows has one call that is none.
+    """
     script = apply.script
-    indexed = isinstance(apply.split, Index)
-    times = apply.split.times if isinstance(apply.split, Index) else 1
+    match apply.split:
+        case Once() | Whole():
+            times = 1
+        case Index():
+            times = apply.split.times
+        case Chunks() | Groups():
+            assert calls is not None, "the rows of a job are there before it is"
+            times = max(calls, 1)
+        case _:
+            assert_never(apply.split)
     return JobSpec(
         owner=apply.caller,
         api_version=api_version,
-        verb=INDEX_APPLY if indexed else DO_EVAL,
+        verb=verb_of(apply.split),
         script_name=script.name,
         script_owner=script.owner,
         script_version=script.version,
@@ -121,15 +154,63 @@ def spec_of(
     )
 
 
+def verb_of(split: Split) -> str:
+    """Return the wire's word for a split."""
+    match split:
+        case Once():
+            return DO_EVAL
+        case Index():
+            return INDEX_APPLY
+        case Whole():
+            return TABLE_APPLY
+        case Chunks():
+            return ROW_APPLY
+        case Groups():
+            return GROUP_APPLY
+        case _:
+            assert_never(split)
+
+
+def split_of(spec: JobSpec) -> Split:
+    """Return the kind of split that a job has; what was asked of its rows is not known any more."""
+    match spec.verb:
+        case "do-eval":
+            return Once()
+        case "table-apply":
+            return Whole()
+        case "row-apply":
+            return Chunks(rows=1)
+        case "group-apply":
+            return Groups(by=())
+        case _:
+            return Index(times=spec.times)
+
+
+def is_indexed(spec: JobSpec) -> bool:
+    """Say whether the calls of a job are counted from 1; else there is one, of index 0."""
+    return spec.verb not in {DO_EVAL, TABLE_APPLY}
+
+
 def first_index(spec: JobSpec) -> int:
-    """Return the index of a job's first call: do-eval's only one is 0."""
-    return 1 if spec.verb == INDEX_APPLY else 0
+    """Return the index of a job's first call."""
+    return 1 if is_indexed(spec) else 0
 
 
-def work_of(spec: JobSpec, batch: Batch, environment: Environment, *, timeout_s: float) -> Work:
+def work_of(
+    spec: JobSpec,
+    batch: Batch,
+    environment: Environment,
+    *,
+    timeout_s: float,
+    rows: Rowset | None = None,
+    input_type: InputType = InputType.DEFAULT,
+    na_omit: bool = False,
+    column_frames: bool = False,
+) -> Work:
     """Return a batch of a job as work for one worker.
 
     Args:
+        rows, input_type, na_omit, column_frames: of a job over rows, as it was submitted.
         timeout_s: what is left of the job's time, seconds, > 0.
     """
     return Work(
@@ -158,4 +239,9 @@ def work_of(spec: JobSpec, batch: Batch, environment: Environment, *, timeout_s:
         timeout_s=timeout_s,
         call_timeout_s=spec.call_timeout_s,
         keep_meters=True,
+        rows=rows,
+        input_type=input_type,
+        na_omit=na_omit,
+        splice=spec.verb == ROW_APPLY and not spec.graphics,
+        column_frames=column_frames and not spec.graphics,
     )

@@ -6,16 +6,25 @@ than one batch's row or one chunk of a blob.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
 import orjson
 
-from fanfold_server.model.apply import OnError
+from fanfold_server.model.apply import Chunks, Groups, Index, Once, OnError, Split, Whole
 from fanfold_server.model.job import Job
 from fanfold_server.model.outcome import Failed, Image, Returned
-from fanfold_server.service.folding import error_entry, image_objects
-from fanfold_server.service.planning import INDEX_APPLY
+from fanfold_server.service.folding import (
+    call_member,
+    error_entry,
+    image_objects,
+    keyed,
+    named,
+    spliced,
+)
+from fanfold_server.service.planning import DATA_VERBS, is_indexed, split_of
+from fanfold_server.service.rowkeeping import read_kept
 from fanfold_server.store.port import (
     BatchRecord,
     BatchState,
@@ -153,19 +162,36 @@ class Reading:
     async def fold(self, job: Job) -> AsyncIterator[bytes]:
         """Yield the body of a finished job's answer in pieces."""
         spec = job.spec
-        indexed = spec.verb == INDEX_APPLY
+        indexed = is_indexed(spec)
+        split = split_of(spec)
+        keys: Sequence[str] | None = None
+        if spec.verb in DATA_VERBS:
+            kept = await read_kept(self._blobs, job.id)
+            keys = kept.keys
+            if not kept.calls:
+                is_list = isinstance(split, Chunks) and not spec.graphics
+                yield b'{"result":[]}' if is_list else b'{"result":{}}'
+                return
         if spec.graphics:
-            pieces = self._drawn(job)
-        elif indexed:
-            pieces = self._listed(job)
+            pieces = self._drawn(job, split, keys)
         else:
-            pieces = self._single(job)
+            match split:
+                case Once() | Whole():
+                    pieces = self._single(job)
+                case Index():
+                    pieces = self._listed(job)
+                case Chunks():
+                    pieces = self._joined(job)
+                case Groups():
+                    pieces = self._keyed(job, keys or ())
+                case _:
+                    assert_never(split)
         async for piece in pieces:
             yield piece
         if spec.on_error is OnError.CONTINUE and job.failed:
             before = b',"errors":['
             async for failure in self.failures(job.id):
-                entry = error_entry(as_failed(failure), indexed=indexed)
+                entry = error_entry(named(as_failed(failure), keys), indexed=indexed)
                 yield before + orjson.dumps(entry)
                 before = b","
             yield b"]"
@@ -186,16 +212,38 @@ class Reading:
             yield before
         yield b"]"
 
-    async def _drawn(self, job: Job) -> AsyncIterator[bytes]:
-        indexed = job.spec.verb == INDEX_APPLY
+    async def _joined(self, job: Job) -> AsyncIterator[bytes]:
+        before = b'{"result":['
+        async for stretch in self.stretches(job.id):
+            added = b",".join(spliced(stretch.ndjson.splitlines()))
+            if added:
+                yield before + added
+                before = b","
+        if before != b",":
+            yield before
+        yield b"]"
+
+    async def _keyed(self, job: Job, keys: Sequence[str]) -> AsyncIterator[bytes]:
+        before = b'{"result":{'
+        async for stretch in self.stretches(job.id):
+            there = keys[stretch.start - 1 : stretch.start - 1 + stretch.count]
+            yield before + b",".join(map(keyed, there, stretch.ndjson.splitlines()))
+            before = b","
+        if before != b",":
+            yield before
+        yield b"}"
+
+    async def _drawn(
+        self, job: Job, split: Split, keys: Sequence[str] | None
+    ) -> AsyncIterator[bytes]:
+        indexed = not isinstance(split, Once | Whole)
         yield b'{"result":{' if indexed else b'{"result":['
         number, before = 0, b""
         async for record in self.batches(job.id):
             if record.state is not BatchState.FINISHED:
                 continue
             async for outcome in self._returned(record):
-                time = outcome.index if indexed else None
-                for image in image_objects(outcome, time=time):
+                for image in image_objects(outcome, call_member(split, outcome.index, keys)):
                     yield before + (b'"%d":%s' % (number, image) if indexed else image)
                     number, before = number + 1, b","
         yield b"}" if indexed else b"]"

@@ -6,7 +6,7 @@ Values stay the bytes that the worker sent: they are cut apart, never decoded. P
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 
@@ -15,7 +15,7 @@ import orjson
 
 from fanfold_server.model.job import Batch
 from fanfold_server.model.outcome import Failed, Failure, FailureKind, Returned, Values
-from fanfold_server.service.folding import failure_members
+from fanfold_server.service.folding import failure_members, named
 from fanfold_server.store.port import (
     INLINE_BYTES,
     BatchResult,
@@ -52,13 +52,15 @@ class BatchRecorder:
         "_failed",
         "_images",
         "_indexed",
+        "_keys",
         "_lines",
         "_logs",
         "_peaks",
     )
 
-    def __init__(self, batch: Batch, *, indexed: bool) -> None:
+    def __init__(self, batch: Batch, *, indexed: bool, keys: Sequence[str] | None = None) -> None:
         self._batch = batch
+        self._keys = keys
         self._indexed = indexed
         self._lines: list[tuple[int, int, bytes]] = []  # first index, count, lines
         self._failed: list[Failed] = []
@@ -140,7 +142,7 @@ class BatchRecorder:
             }
         error = None
         if self._failed:
-            error = failure_members(self._blamed(), indexed=self._indexed)
+            error = failure_members(named(self._blamed(), self._keys), indexed=self._indexed)
         return Recorded(
             result=BatchResult(
                 batch=batch,
@@ -175,7 +177,22 @@ class BatchRecorder:
 
 def without_environment(batch: Batch, why: str, *, indexed: bool) -> BatchResult:
     """Return the result that ends a job whose environment is not there."""
-    failure = Failure(kind=FailureKind.NO_ENVIRONMENT, type="NoEnvironment", message=why)
+    return _ended(batch, FailureKind.NO_ENVIRONMENT, "NoEnvironment", why, indexed=indexed)
+
+
+def without_rows(batch: Batch, *, indexed: bool) -> BatchResult:
+    """Return the result that ends a job whose rows are gone."""
+    why = "the rows of this job are gone"
+    return _ended(batch, FailureKind.NO_ROWS, "NoRows", why, indexed=indexed)
+
+
+def of_no_rows(batch: Batch) -> BatchResult:
+    """Return the result of the one part of a job over no rows: it adds nothing to the answer."""
+    return BatchResult(batch=batch, returned=1, failures=[], content=Content(values=b"[]\n"))
+
+
+def _ended(batch: Batch, kind: FailureKind, name: str, why: str, *, indexed: bool) -> BatchResult:
+    failure = Failure(kind=kind, type=name, message=why)
     failed = Failed(index=batch.start, failure=failure)
     return BatchResult(
         batch=batch,

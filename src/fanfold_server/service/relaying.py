@@ -11,10 +11,13 @@ from fanfold_server.model.apply import Apply, OnError
 from fanfold_server.model.errors import AnswerTooLarge, RunTimedOut
 from fanfold_server.model.job import Job, JobState
 from fanfold_server.model.outcome import Failed, Failure, FailureKind
+from fanfold_server.rows.port import RowSource
 from fanfold_server.service.applying import CallerLeft
 from fanfold_server.service.bell import Bell
-from fanfold_server.service.planning import batches_of, first_index, spec_of
+from fanfold_server.service.folding import named
+from fanfold_server.service.planning import DATA_VERBS, batches_of, first_index, spec_of
 from fanfold_server.service.reading import Reading, as_failed
+from fanfold_server.service.rowkeeping import RowKeeping, read_kept
 from fanfold_server.store.port import (
     Blobs,
     JobStore,
@@ -34,6 +37,7 @@ class Relaying:
     Args:
         timeout_s: how long a run may take, waiting included, seconds, > 0.
         max_answer_bytes: a larger answer is refused, whole.
+        rows: answers the queries of runs over rows.
     """
 
     def __init__(
@@ -45,7 +49,9 @@ class Relaying:
         signals: Signals,
         timeout_s: float,
         max_answer_bytes: int,
+        rows: RowSource | None = None,
     ) -> None:
+        self._rows = RowKeeping(blobs=blobs, source=rows)
         self._store = store
         self._ledger = ledger
         self._blobs = blobs
@@ -77,7 +83,10 @@ class Relaying:
                 await asyncio.shield(self._forget(job_id))
 
     async def _submit(self, job_id: str, apply: Apply) -> None:
-        spec = spec_of(apply, api_version="v1", timeout_s=JOB_TIMEOUT_S)
+        calls = None
+        if apply.input is not None:
+            calls = (await self._rows.keep(job_id, apply)).calls
+        spec = spec_of(apply, api_version="v1", timeout_s=JOB_TIMEOUT_S, calls=calls)
         cut = batches_of(first_index(spec), spec.times, graphics=spec.graphics)
         await self._store.submit(
             job_id,
@@ -112,7 +121,7 @@ class Relaying:
     async def _answer(self, job: Job) -> list[bytes] | Failed:
         if job.failed:
             rows = await self._ledger.failures(job.id, limit=1)
-            failed = [as_failed(row) for row in rows]
+            failed = [await self._named(job, as_failed(row)) for row in rows]
             fatal = failed and failed[0].failure.kind.is_fatal
             if failed and (fatal or job.spec.on_error is OnError.FAIL):
                 return failed[0]
@@ -133,7 +142,12 @@ class Relaying:
                 )
         return pieces
 
+    async def _named(self, job: Job, failed: Failed) -> Failed:
+        if job.spec.verb not in DATA_VERBS:
+            return failed
+        return named(failed, (await read_kept(self._blobs, job.id)).keys)
+
     async def _forget(self, job_id: str) -> None:
         now = datetime.now(UTC)
-        for job in await self._store.delete([job_id], None, now=now):
-            await self._blobs.remove(job_prefix(job))
+        await self._store.delete([job_id], None, now=now)
+        await self._blobs.remove(job_prefix(job_id))

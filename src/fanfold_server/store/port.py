@@ -40,6 +40,7 @@ from fanfold_server.store.jobs_port import (
     image_key,
     job_prefix,
 )
+from fanfold_server.store.tables_port import TableStore
 
 __all__ = [
     "INLINE_BYTES",
@@ -69,6 +70,7 @@ __all__ = [
     "SessionStore",
     "Signal",
     "Signals",
+    "TableStore",
     "TokenRecord",
     "Usage",
     "blob_key",

@@ -280,3 +280,31 @@ deleted_job = Table(
     Column("deleted", UtcDateTime(), nullable=False),
 )
 """Jobs whose blobs may still be there."""
+
+data_table = Table(
+    "data_table",
+    metadata,
+    Column("id", Key, primary_key=True),
+    # Not a reference: the owner of a table for everyone, PYQSYS, is nobody's account.
+    Column("owner", String(128), nullable=False),
+    Column("name", String(128), nullable=False),
+    # The name in lower case: names are matched without regard to case, as SQL does.
+    Column("folded", String(128), nullable=False),
+    Column("file", String(64), nullable=False),
+    Column("rows", BigInteger(), nullable=False),
+    Column("size_bytes", BigInteger(), nullable=False),
+    # JSON: pairs of name and type.
+    Column("columns", Text(), nullable=False),
+    Column("created", UtcDateTime(), nullable=False),
+    UniqueConstraint("owner", "folded"),
+    Index(None, "folded"),
+)
+
+table_grant = Table(
+    "table_grant",
+    metadata,
+    Column("table_id", Key, ForeignKey("data_table.id", ondelete="CASCADE"), primary_key=True),
+    Column("grantee", String(128), primary_key=True),
+    Column("created", UtcDateTime(), nullable=False),
+    Index(None, "grantee"),
+)

@@ -24,6 +24,7 @@ from fanfold_server.store.sql_accounts import SqlAccounts, SqlSessions
 from fanfold_server.store.sql_jobs import SqlJobs
 from fanfold_server.store.sql_ledger import SqlLedger
 from fanfold_server.store.sql_scripts import SqlScripts
+from fanfold_server.store.sql_tables import SqlTables
 from fanfold_server.store.writing import Writer
 
 __all__ = ["URL", "Database", "Store", "StoreUnusable", "open_store", "postgres_url", "sqlite_url"]
@@ -76,6 +77,7 @@ class Store:
     scripts: SqlScripts
     jobs: SqlJobs
     ledger: SqlLedger
+    tables: SqlTables
     signals: Hub
 
 
@@ -126,6 +128,7 @@ async def open_store(url: URL, *, min_free_bytes: int = 0) -> AsyncIterator[Stor
             scripts=SqlScripts(database),
             jobs=SqlJobs(writer, has_room=_room(url, min_free_bytes)),
             ledger=SqlLedger(database),
+            tables=SqlTables(database),
             signals=signals,
         )
 

@@ -1,0 +1,71 @@
+"""The shapes of bodies about tables."""
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from fanfold_server.http.schemas import iso_ms
+from fanfold_server.model.actor import EVERYONE
+from fanfold_server.model.rows import TableGrant, TableInfo
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, populate_by_name=True, alias_generator=to_camel)
+
+
+class ColumnOut(_Answer):
+    """A column of a table."""
+
+    name: str
+    type: Annotated[str, Field(description="SQL's name of it, such as DOUBLE.")]
+
+
+class TableOut(_Answer):
+    """A table."""
+
+    name: Annotated[str, Field(description="Matched without regard to case.")]
+    owner: Annotated[
+        str, Field(description="An account in upper case; PYQSYS for a table for everyone.")
+    ]
+    rows: int
+    columns: list[ColumnOut]
+    size_bytes: Annotated[int, Field(description="What it takes on the server's disk.")]
+    created: Annotated[
+        str, Field(description="When these rows were loaded: UTC, ISO 8601 with milliseconds.")
+    ]
+
+    @classmethod
+    def of(cls, table: TableInfo) -> Self:
+        """Describe a table."""
+        return cls(
+            name=table.name,
+            owner=table.owner,
+            rows=table.rows,
+            columns=[ColumnOut(name=column.name, type=column.type) for column in table.columns],
+            size_bytes=table.size_bytes,
+            created=iso_ms(table.created),
+        )
+
+
+class TableList(_Answer):
+    """Tables that the caller may read, the caller's own first."""
+
+    tables: list[TableOut]
+
+
+class TableGrantOut(_Answer):
+    """A right to read the table."""
+
+    grantee: Annotated[str, Field(description="An account; PUBLIC stands for everyone.")]
+
+    @classmethod
+    def of(cls, grant: TableGrant) -> Self:
+        """Describe a grant."""
+        return cls(grantee=grant.grantee or EVERYONE)
+
+
+class TableGrantList(_Answer):
+    """Who else may read one's table."""
+
+    grants: list[TableGrantOut]

@@ -1,0 +1,225 @@
+"""Run a query that passed the gate, and write its rows as a file cut into calls.
+
+Order, groups and their edges are found by DuckDB in streams; rows never become Python objects.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from fanfold_server.model.errors import InvalidQuery, QueryTooLarge, UnsupportedColumn
+from fanfold_server.rows.gate import bind, quoted, resolve, translate
+from fanfold_server.rows.instance import MIB
+
+CELLS_A_BATCH = 1 << 22
+ROWS_A_BATCH = 1 << 20
+_ROW = "fanfold_row"
+_SORTED = "fanfold_sorted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """How the rows are cut into calls; without any of these it is one call.
+
+    Attributes:
+        rows: rows of a chunk; 0 for none.
+        by: columns whose values make a group, as the request spells them.
+        order: columns by which rows are sorted.
+        order_within: groups stay whole.
+    """
+
+    rows: int = 0
+    by: list[str] = field(default_factory=list)
+    order: list[str] = field(default_factory=list)
+    order_within: bool = False
+
+
+def run(
+    connection: duckdb.DuckDBPyConnection,
+    text: str,
+    cut: Cut,
+    path: Path,
+    *,
+    limit_mib: int,
+    is_stopped: Any,
+) -> dict[str, Any]:
+    """Write the rows of an inspected statement.
+
+    Args:
+        connection: an instance that holds what the reader may read.
+        path: of the file to write; edges of calls go beside it, as `<path>.offsets`.
+        limit_mib: size of the file, at most.
+        is_stopped: called between batches; true ends the query.
+
+    Returns:
+        The members of a `Rowset`, as JSON has them.
+
+    Raises:
+        CallerError: one of those that `RowSource` lists.
+    """
+    bind(connection, text)
+    try:
+        connection.execute("BEGIN TRANSACTION READ ONLY")
+        relation = connection.sql(text)
+        columns = list(relation.columns)
+        _check_columns(columns)
+        by = resolve(columns, cut.by, "groupBy")
+        order = resolve(columns, cut.order, "orderBy")
+        if by:
+            relation = connection.sql(_sorted(text, by, order, within=cut.order_within))
+        reader = relation.to_arrow_reader(_rows_a_batch(len(columns)))
+        rows = _write(reader, path, limit_mib, is_stopped)
+        connection.execute("ROLLBACK")
+    except duckdb.Error as exc:
+        raise translate(exc) from exc
+    except pa.ArrowNotImplementedError as exc:
+        raise UnsupportedColumn(str(exc)) from exc
+    keys: list[str] | None = None
+    starts: Iterable[int] | None = None
+    if by:
+        starts, keys = _groups(connection, path, by, numbered=bool(order) and not cut.order_within)
+    elif cut.rows:
+        starts = range(0, rows, cut.rows)
+    offsets = None if starts is None else Path(f"{path}.offsets")
+    calls = 1 if offsets is None or starts is None else _write_offsets(offsets, starts, rows)
+    path.chmod(0o400)
+    return {
+        "path": str(path),
+        "rows": rows,
+        "columns": columns,
+        "size_bytes": path.stat().st_size,
+        "offsets": None if offsets is None else str(offsets),
+        "keys": keys,
+        "calls": calls,
+    }
+
+
+def _check_columns(columns: Sequence[str]) -> None:
+    seen: set[str] = set()
+    for column in columns:
+        if column in seen:
+            raise InvalidQuery(
+                f'The query gives two columns named "{column}"; name one of them anew with AS.'
+            )
+        seen.add(column)
+
+
+def _sorted(text: str, by: Sequence[str], order: Sequence[str], *, within: bool) -> str:
+    """Sort the input so that groups are runs, or as `order` says; else rows keep their order."""
+    first = [*by, *order] if within or not order else order
+    keys = ", ".join(f"{quoted(column)} ASC NULLS LAST" for column in dict.fromkeys(first))
+    return (
+        f"SELECT * EXCLUDE ({_ROW}) FROM (SELECT *, row_number() OVER () AS {_ROW} FROM ({text}\n))"
+        f" ORDER BY {keys}, {_ROW}"
+    )
+
+
+def _rows_a_batch(columns: int) -> int:
+    return max(2048, min(ROWS_A_BATCH, CELLS_A_BATCH // max(columns, 1)))
+
+
+def _write(reader: pa.RecordBatchReader, path: Path, limit_mib: int, is_stopped: Any) -> int:
+    """Write batches to a file that only its owner may read, and count the rows."""
+    rows = 0
+    schema = reader.schema
+    for column in schema:
+        _check_type(column)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with (
+            os.fdopen(descriptor, "wb", buffering=0) as raw,
+            pa.PythonFile(raw, mode="w") as file,
+            pa.ipc.new_file(file, schema) as writer,
+        ):
+            for batch in reader:
+                if is_stopped():
+                    raise duckdb.InterruptException
+                writer.write_batch(batch)
+                rows += batch.num_rows
+                if raw.tell() > limit_mib * MIB:
+                    raise QueryTooLarge(
+                        f"The query gives more than {limit_mib} MiB; select fewer columns or rows, "
+                        "or have the server's limit raised.",
+                        limit_mib=limit_mib,
+                    )
+    except OSError as exc:
+        if exc.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise QueryTooLarge("There is no room for the rows of this query.") from exc
+        raise
+    return rows
+
+
+def _check_type(column: pa.Field) -> None:
+    """Refuse types that pandas cannot be given with their meaning."""
+    if pa.types.is_union(column.type):
+        raise UnsupportedColumn(
+            f'The column "{column.name}" is a UNION, which cannot be handed to a function; '
+            "cast it, to VARCHAR for example.",
+            column=column.name,
+        )
+
+
+def _groups(
+    connection: duckdb.DuckDBPyConnection, path: Path, by: Sequence[str], *, numbered: bool
+) -> tuple[list[int], list[str]]:
+    """Find the edges of the groups in a sorted file, and name each."""
+    with pa.memory_map(str(path)) as mapped:
+        table = pa.ipc.open_file(mapped).read_all().select(list(dict.fromkeys(by)))
+        connection.register(_SORTED, table)
+        try:
+            found = connection.sql(_edges(by)).to_arrow_table()
+        finally:
+            connection.unregister(_SORTED)
+    starts: list[int] = found.column(0).to_pylist()
+    keys: list[str] = found.column(1).to_pylist()
+    if numbered and len(set(keys)) < len(keys):
+        keys = [f"{key}_{number}" for number, key in enumerate(keys, 1)]
+    return starts, _unique(keys)
+
+
+def _edges(by: Sequence[str]) -> str:
+    """Ask where a group begins, and for its key: the values as text, joined with `_`."""
+    columns = [quoted(column) for column in by]
+    changed = " OR ".join(f"{column} IS DISTINCT FROM lag({column}) OVER ()" for column in columns)
+    texts = ", ".join(f"coalesce(CAST({column} AS VARCHAR), 'null')" for column in columns)
+    return (
+        f"SELECT {_ROW} - 1, concat_ws('_', {texts}) FROM (SELECT *, row_number() OVER () AS {_ROW}"
+        f", row_number() OVER () = 1 OR {changed} AS fanfold_edge FROM {_SORTED}) "
+        "WHERE fanfold_edge"
+    )
+
+
+def _unique(keys: list[str]) -> list[str]:
+    """Tell apart groups whose keys read alike, as null and 'null' do."""
+    taken = set(keys)
+    if len(taken) == len(keys):
+        return keys
+    seen: set[str] = set()
+    unique = []
+    for key in keys:
+        name, number = key, 1
+        while name in seen or (number > 1 and name in taken):
+            number += 1
+            name = f"{key} ({number})"
+        seen.add(name)
+        unique.append(name)
+    return unique
+
+
+def _write_offsets(path: Path, starts: Iterable[int], rows: int) -> int:
+    """Write where calls begin, and where the last ends; return how many calls there are."""
+    edges = array("Q", starts)
+    calls = len(edges)
+    edges.append(rows)
+    path.write_bytes(edges.tobytes())
+    path.chmod(0o400)
+    return calls

@@ -1,0 +1,155 @@
+"""Make a table's file out of data that was sent, and look into one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from fanfold_server.model.errors import InvalidTable, QueryTimedOut, QueryTooLarge
+from fanfold_server.model.rows import DataFormat
+from fanfold_server.rows.instance import TABLE, literal, lock
+
+SNIFFED_ROWS = 200_000
+"""Rows by which the types of text columns are guessed; all of them when that guess fails."""
+
+_ARROW_FILE = b"ARROW1"
+_STREAM = "fanfold_stream"
+_MAX_MESSAGE = 600
+_MAX_HEADER = 1 << 20
+_DELIMITERS = (",", ";", "\t", "|")
+
+
+def build(
+    connection: duckdb.DuckDBPyConnection, data: Path, form: DataFormat, out: Path
+) -> dict[str, Any]:
+    """Write the file of a table.
+
+    Args:
+        connection: a blank instance.
+        data: what was sent.
+        out: the file to write; it must not be there.
+
+    Returns:
+        rows, columns (pairs of name and type) and size_bytes.
+
+    Raises:
+        InvalidTable: the data is not in that form.
+        QueryTooLarge, QueryTimedOut: a limit was hit.
+    """
+    if not data.stat().st_size:
+        raise InvalidTable("The data is empty.")
+    connection.execute(f"ATTACH {literal(str(out))} AS made")
+    connection.execute(f"SET allowed_paths = [{literal(str(data))}]")
+    lock(connection)
+    try:
+        _fill(connection, data, form)
+        described = _describe(connection, f"made.main.{TABLE}")
+        connection.execute("DETACH made")
+    except duckdb.InterruptException as exc:
+        raise QueryTimedOut("Loading took longer than this server allows.") from exc
+    except duckdb.OutOfMemoryException as exc:
+        raise QueryTooLarge("Loading needs more memory than this server gives to it.") from exc
+    except (duckdb.Error, pa.ArrowException) as exc:
+        raise InvalidTable(
+            f"The data cannot be read as {form}: {_plain(exc, data)}", format=form.value
+        ) from exc
+    out.chmod(0o600)
+    _sync(out)
+    return {**described, "size_bytes": out.stat().st_size}
+
+
+def preview(connection: duckdb.DuckDBPyConnection, path: Path, rows: int) -> str:
+    """Write the first rows of a table as a JSON array of objects."""
+    connection.execute(f"ATTACH {literal(str(path))} AS seen (READ_ONLY)")
+    lock(connection)
+    found = connection.execute(
+        f"SELECT CAST(to_json(r) AS VARCHAR) FROM (SELECT * FROM seen.main.{TABLE} "
+        f"LIMIT {rows:d}) r"
+    ).fetchall()
+    return "[" + ",".join(row[0] for row in found) + "]"
+
+
+def _fill(connection: duckdb.DuckDBPyConnection, data: Path, form: DataFormat) -> None:
+    match form:
+        case DataFormat.CSV | DataFormat.NDJSON:
+            try:
+                _create(connection, _text_reader(data, form, SNIFFED_ROWS))
+            except (duckdb.ConversionException, duckdb.InvalidInputException):
+                connection.execute(f"DROP TABLE IF EXISTS made.main.{TABLE}")
+                _create(connection, _text_reader(data, form, -1))
+        case DataFormat.PARQUET:
+            _create(connection, f"read_parquet({literal(str(data))})")
+        case DataFormat.ARROW:
+            with _arrow(data) as reader:
+                connection.register(_STREAM, reader)
+                _create(connection, _STREAM)
+
+
+def _text_reader(data: Path, form: DataFormat, rows: int) -> str:
+    if form is DataFormat.CSV:
+        # DuckDB's guess of the dialect takes a broken file for one of a single column.
+        return (
+            f"read_csv({literal(str(data))}, header = true, delim = {literal(_delimiter(data))}, "
+            f"quote = '\"', escape = '\"', sample_size = {rows})"
+        )
+    return (
+        f"read_json({literal(str(data))}, format = 'newline_delimited', sample_size = {rows}, "
+        "records = true)"
+    )
+
+
+def _delimiter(data: Path) -> str:
+    """Choose what stands most often in the first line; a comma when nothing does."""
+    with data.open("rb") as file:
+        first = file.readline(_MAX_HEADER)
+    return max(_DELIMITERS, key=lambda delimiter: first.count(delimiter.encode()))
+
+
+def _create(connection: duckdb.DuckDBPyConnection, source: str) -> None:
+    connection.execute(f"CREATE TABLE made.main.{TABLE} AS SELECT * FROM {source}")
+
+
+@contextmanager
+def _arrow(data: Path) -> Iterator[pa.RecordBatchReader]:
+    """Open an Arrow stream, or an Arrow file, in batches."""
+    with pa.memory_map(str(data)) as mapped:
+        is_file = mapped.read(len(_ARROW_FILE)) == _ARROW_FILE
+        mapped.seek(0)
+        if not is_file:
+            with pa.ipc.open_stream(mapped) as stream:
+                yield pa.RecordBatchReader.from_batches(stream.schema, stream)
+            return
+        with pa.ipc.open_file(mapped) as file:
+            batches = (file.get_batch(number) for number in range(file.num_record_batches))
+            yield pa.RecordBatchReader.from_batches(file.schema, batches)
+
+
+def _describe(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, Any]:
+    counted = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+    assert counted is not None
+    columns = connection.execute(f"DESCRIBE {table}").fetchall()
+    return {"rows": counted[0], "columns": [[column[0], column[1]] for column in columns]}
+
+
+def _plain(exc: Exception, data: Path) -> str:
+    """Take the server's paths, our own SQL and DuckDB's advice on options out of a message."""
+    text = str(exc).replace(str(data), "the data")
+    for end in ("Possible fixes:", "\n\nLINE ", "\nLINE "):
+        text = text.split(end)[0]
+    return text.strip()[:_MAX_MESSAGE]
+
+
+def _sync(path: Path) -> None:
+    """Have a file on the disk before it is named anywhere."""
+    for name in (path, path.parent):
+        descriptor = os.open(name, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

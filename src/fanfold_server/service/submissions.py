@@ -1,0 +1,64 @@
+"""What is said to the use cases of jobs, and what they say: see `jobs.py`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from fanfold_server.model.job import Job, JobState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """What is asked of a job beyond the run itself; the wire's members and headers.
+
+    Attributes:
+        timeout_s: how long it may run, from its start; 1800 … 43200.
+        idempotency_key: a second submission of the owner with the same key is the first job.
+        call_timeout_s: how long one call may take, > 0; None: no limit of its own.
+        max_failures: failed calls with which the job still goes on under "continue", ≥ 0.
+        canary: run the first call alone, and the rest only if it returns.
+    """
+
+    api_version: str = "v1"
+    timeout_s: int = 1800
+    comments: str | None = None
+    idempotency_key: str | None = None
+    call_timeout_s: float | None = None
+    max_failures: int | None = None
+    canary: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFilter:
+    """Which jobs a listing or a deletion is about: those that fit every member that is given.
+
+    Attributes:
+        comments: pattern in which `%` stands for any text and `_` for any character.
+        created_before: before this, aware.
+        created_after: at or after this, aware.
+    """
+
+    states: frozenset[JobState] | None = None
+    comments: str | None = None
+    created_before: datetime | None = None
+    created_after: datetime | None = None
+    script: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """How a job ended, as the compatible wire answers it.
+
+    Attributes:
+        error: the error object of a job without an answer (failed, cancelled, timed out); with it,
+            `pieces` is empty.
+        pieces: the body exactly as a synchronous call's, in pieces; read from files as it is sent.
+        graphics: whether the body holds images.
+    """
+
+    job: Job
+    error: dict[str, object] | None
+    pieces: AsyncIterator[bytes]
+    graphics: bool
