@@ -240,6 +240,12 @@ async def test_text_becomes_a_table_of_guessed_types(data: Data, form: str, text
     assert preview == b'[{"a":1,"b":"x"},{"a":null,"b":null}]'
 
 
+async def test_a_preview_is_json_whatever_the_numbers_are(data: Data) -> None:
+    table = await data.load("ANN", "ODD", "a,b\nnan,é\ninf,\n0.1,x\n")
+    shown = await data.files.preview(table.file, rows=5)
+    assert shown.decode() == '[{"a":null,"b":"é"},{"a":null,"b":null},{"a":0.1,"b":"x"}]'
+
+
 async def test_a_column_that_changes_late_is_text(data: Data) -> None:
     """The first rows do not decide alone: the types are guessed again over all of them."""
     text = "a\n" + "1\n" * 250_000 + "late\n"

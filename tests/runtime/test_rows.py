@@ -328,3 +328,30 @@ async def test_a_zone_is_kept(engine: LocalEngine, tmp_path: Path) -> None:
         tmp_path, pa.table({"t": pa.array(moments, pa.timestamp("us", "Asia/Tokyo"))})
     )
     assert await values(engine, work(rows, "return rows['t'][0].hour")) == [12]
+
+
+async def test_a_worker_that_dies_costs_its_chunk_and_no_other(
+    engine: LocalEngine, tmp_path: Path
+) -> None:
+    """The next worker is given the same files."""
+    table = pa.table({"a": list(range(12))})
+    rows = write_rowset(tmp_path, table, offsets=range(0, 13, 2))
+    body = (
+        "import os\nif rows['a'][0] == 6:\n    os.kill(os.getpid(), 9)\nreturn int(rows['a'].sum())"
+    )
+    gathered = Gathered()
+    await engine.start(work(rows, body, stop_on_failure=False), gathered).done
+    assert [(f.index, f.failure.kind) for f in gathered.failed] == [(4, FailureKind.LOST)]
+    stretches = sorted(gathered.values_, key=lambda v: v.start)
+    sums = [n for v in stretches for n in json.loads(b"[" + v.json + b"]")]
+    assert sums == [1, 5, 9, 17, 21]
+
+
+async def test_the_server_holds_no_file_of_a_run_that_is_over(
+    engine: LocalEngine, tmp_path: Path
+) -> None:
+    rows = write_rowset(tmp_path, pa.table({"a": [1, 2]}), offsets=[0, 1, 2])
+    for body in ("return 1", "raise ValueError"):
+        await engine.start(work(rows, body), Gathered()).done
+    held = {path.resolve() for path in Path("/proc/self/fd").iterdir()}
+    assert not held & {rows.path, rows.offsets}

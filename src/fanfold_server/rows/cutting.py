@@ -103,6 +103,12 @@ def run(
     }
 
 
+def forget(path: Path) -> None:
+    """Delete a rowset's files, as far as they are there."""
+    path.unlink(missing_ok=True)
+    Path(f"{path}.offsets").unlink(missing_ok=True)
+
+
 def _check_columns(columns: Sequence[str]) -> None:
     seen: set[str] = set()
     for column in columns:

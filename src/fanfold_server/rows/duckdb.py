@@ -179,6 +179,8 @@ class DataProcess:
     def _deliver(self, frame: dict[str, Any]) -> None:
         future = self._waiting.get(frame["id"])
         if future is None or future.done():
+            if (path := frame.get("ok", {}).get("path")) is not None:
+                _forget(Path(path))  # it was ready just when its caller left
             return
         if (name := frame.get("error")) is None:
             future.set_result(frame["ok"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,7 +73,9 @@ def preview(connection: duckdb.DuckDBPyConnection, path: Path, rows: int) -> str
         f"SELECT CAST(to_json(r) AS VARCHAR) FROM (SELECT * FROM seen.main.{TABLE} "
         f"LIMIT {rows:d}) r"
     ).fetchall()
-    return "[" + ",".join(row[0] for row in found) + "]"
+    # DuckDB writes NaN and Infinity as such, which is no JSON.
+    shown = [json.loads(row[0], parse_constant=lambda _name: None) for row in found]
+    return json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
 
 
 def _fill(connection: duckdb.DuckDBPyConnection, data: Path, form: DataFormat) -> None:

@@ -37,6 +37,7 @@ STUBBORN_EXIT: Final = 70
 _PR_SET_PDEATHSIG: Final = 1
 _CLONE_NEWUSER: Final = 0x10000000
 _CLONE_NEWNET: Final = 0x40000000
+_WRITING: Final = frozenset({"run", "build"})
 _PARSERS: Final = 1
 """One: its thread alone uses the parser."""
 
@@ -113,6 +114,11 @@ class DataProcess:
         finally:
             task.started(None)
             self._tasks.pop(request["id"], None)
+        if task.is_cancelled:
+            # Nobody takes it over; and who asked may have looked before there was a file.
+            for path in (request.get("path"), request.get("out")):
+                if path is not None and request["verb"] in _WRITING:
+                    cutting.forget(Path(path))
         frame = frames.pack({"id": request["id"], **answer})
         with self._sending:
             self._channel.sendall(frame)
