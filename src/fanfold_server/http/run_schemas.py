@@ -56,7 +56,11 @@ class DoEval(BaseModel):
     asyncFlag: Annotated[bool | None, Field(description="Run as a job.")] = None  # noqa: N815
     timeout: Annotated[
         int | None,
-        Field(description="Seconds that a job may take: 1800 to 43200.", ge=0, le=INT32_MAX),
+        Field(
+            description="Seconds that a job may take: 1800 to 43200. Other runs ignore it.",
+            ge=0,
+            le=INT32_MAX,
+        ),
     ] = None
     graphicsFlag: Annotated[  # noqa: N815
         bool | None, Field(description="Capture figures as PNG.")
@@ -204,16 +208,20 @@ def _read(verb: str, version: str, body: bytes, strict: bool) -> RunRequest:
     except ValidationError as exc:
         raise _refusal(exc, model) from None
     parameters, control = _parameters(said.parameters)
-    timeout_s, warnings = _timeout(said, strict=strict)
-    service = said.service or _control_text(control, "oml_service_level") or "LOW"
+    is_async = _flag(said.asyncFlag, control, "oml_async_flag")
+    # A run that is waited for has a limit of the server's own.
+    timeout_s, warnings = _timeout(said, strict=strict) if is_async else (MIN_TIMEOUT_S, ())
+    service = said.service
+    if service is None:
+        service = _control_text(control, "oml_service_level")
     is_index = isinstance(said, IndexApply)
     return RunRequest(
         times=said.times if isinstance(said, IndexApply) else None,
         parameters=parameters,
-        is_async=_flag(said.asyncFlag, control, "oml_async_flag"),
+        is_async=is_async,
         graphics=_flag(said.graphicsFlag, control, "oml_graphics_flag"),
         environment=said.envName or None,
-        service=_level(service, version),
+        service=ServiceLevel.LOW if service is None else _level(service, version),
         parallel_flag=is_index
         and _flag(getattr(said, "parallelFlag", None), control, "oml_parallel_flag"),
         parallel=said.parallel if isinstance(said, IndexApply) else None,
