@@ -142,7 +142,7 @@ class LocalEngine:
             call_us=self._call_us.get((work.script.digest, work.environment.name)),
             single_use=reuse == "fork" or (reuse == "auto" and work.caller != work.script.owner),
             limits=self._options.limits,
-            stop=self._stop,
+            stop=self._end_run,
         )
         self._runs[run.number] = run
         pool = self._pools.of(work)
@@ -181,15 +181,19 @@ class LocalEngine:
         await self._pools.close()
 
     def pool_failed(self, pool: Pool, reason: str) -> None:
-        """A zygote ended by itself: its pool is gone, and the runs that waited for it fail."""
+        """A zygote ended: what ran there goes on with a new one, if this one has ever worked."""
         self._pools.drop(pool)
         name = pool.zygote.environment.name
-        while pool.waiting:
-            run = pool.waiting.popleft()
+        for run in pool.waiting:
             run.queued = False
             self._queued -= 1
-            run.fail(EngineUnavailable(f"the environment {name!r} could not be started: {reason}"))
-            self._forget(run)
+            again = self._pools.of(run.work) if pool.has_worked and not self._closing else None
+            if again is not None:
+                self._enqueue(again, run)
+            elif not run.over:
+                run.fail(EngineUnavailable(f"environment {name!r} could not be started: {reason}"))
+                self._forget(run)
+        self._serve_waiting()
 
     # ------------------------------------------------------------------ giving work
 
@@ -390,7 +394,7 @@ class LocalEngine:
         if worker.exit_status is not None or not worker.pool.zygote.is_alive:
             worker.pool.bury(worker)
         else:
-            worker.pool.zygote.kill(worker.number)
+            worker.pool.end(worker)
 
     def worker_exited(self, worker: Worker) -> None:
         """A process ended with all that it started; its calls are retried or convicted."""
@@ -403,7 +407,7 @@ class LocalEngine:
                 self._retry(run, worker)
         if self._closing:
             return
-        if run is not None and not run.over and pool.zygote.is_alive:
+        if run is not None and not run.over:
             self._enqueue(pool, run)
         self._serve_waiting()
 
@@ -426,8 +430,7 @@ class LocalEngine:
             run.finish()
             self._forget(run)
         elif not worker.pool.zygote.is_alive:
-            run.fail(EngineUnavailable("the process that starts workers ended"))
-            self._end_run(run)
+            run.leases.be_alone()
 
     def _give_up(self, run: LocalRun, worker: Worker) -> None:
         """Convict every call that still waits: nothing of this run comes through."""
@@ -439,9 +442,6 @@ class LocalEngine:
             run.leases.returned(lease, lease.count)
 
     # ------------------------------------------------------------------ the end of a run
-
-    def _stop(self, run: LocalRun) -> None:
-        self._end_run(run)
 
     def _end_run(self, run: LocalRun) -> None:
         """End a run early: nothing more is begun, what is in hand may finish for a moment."""
@@ -489,6 +489,7 @@ class LocalEngine:
                 run.fail(RunTimedOut(f"the run was stopped after {limit}, the limit of this call"))
                 self._end_run(run)
         for pool in self._pools:
+            pool.check(now)
             pool.trim(now, self._options.cores, IDLE_WORKER_S)
         self._pools.retire_idle(now - IDLE_POOL_S)
 
