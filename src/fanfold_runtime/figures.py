@@ -112,5 +112,5 @@ def _title(figure: Any) -> str | None:
         for place in ("center", "left", "right"):
             text: str = axes.get_title(loc=place)
             if text:
-                return text
+                return text.encode("utf-8", "backslashreplace").decode()
     return None

@@ -9,7 +9,6 @@ the length at every step), so that the limit costs nothing per call.
 from __future__ import annotations
 
 import collections
-import json
 import os
 import socket
 import sys
@@ -21,6 +20,7 @@ from fanfold_runtime.capture import Output
 from fanfold_runtime.channel import Channel, Closed
 from fanfold_runtime.figures import Figures, Image
 from fanfold_runtime.imports import Watcher
+from fanfold_runtime.jsontext import make_encoder
 from fanfold_runtime.loading import Program, unload
 from fanfold_runtime.plain import NotJson
 from fanfold_runtime.report import Report
@@ -37,7 +37,8 @@ TICKER_FROM = 8
 """Leases of fewer independent calls than this run without a clock."""
 
 _clock = time.perf_counter
-_dumps = json.JSONEncoder().encode
+_getpid = os.getpid
+_dumps = make_encoder(ascii_only=True)
 
 
 class Worker:
@@ -60,6 +61,7 @@ class Worker:
         self._orjson = find_orjson()
         self._ticker: Ticker | None = None
         self._run: Run | None = None
+        self._pid = os.getpid()
 
     def serve(self) -> None:
         """Answer frames until the server closes the channel or the worker retires."""
@@ -119,6 +121,7 @@ class Worker:
         began = _clock()
         if run.function is None and run.broken is None:
             run.load(self._figures)
+            self._end_child()
         if run.broken is not None:
             report = Report(self._channel, run, start, began)
             report.outcome(run.broken, log=self._output.take(run.max_log_bytes))
@@ -150,13 +153,13 @@ class Worker:
         text: bytes | None
         try:
             text = run.encoder.many(out)
-        except (TooLong, NotJson):
+        except (TooLong, NotJson, MemoryError):
             text = None
         if text is None or len(text) > run.max_value_bytes:
             for value in out:  # at least one of them cannot be encoded, or all take too much
                 try:
                     report.value(run.encode(value))
-                except (TooLong, NotJson, TooLarge) as exc:
+                except (TooLong, NotJson, TooLarge, MemoryError) as exc:
                     report.outcome(run.failure(exc))
         elif failure is None:
             report.whole(text, len(out))
@@ -205,7 +208,7 @@ class Worker:
         seeder, function = run.seeder, run.function
         assert function is not None, "a run that is not broken has its function"
         report = Report(self._channel, run, start, began)
-        wants_generator = run.program.wants_generator
+        wants_generator, pid = run.program.wants_generator, self._pid
         deadline = began + budget_us * 1e-6 if budget_us else float("inf")
         for index in range(start, start + count):
             keywords = run.keywords()
@@ -222,6 +225,8 @@ class Worker:
                     images = run.check_images(self._figures.take())
             except BaseException as exc:
                 failure = run.failure(exc)
+            if _getpid() != pid:
+                self._end_child()
             log = self._take_log(run)
             if failure is not None or not run.graphics:
                 self._drop_figures()
@@ -237,6 +242,14 @@ class Worker:
             if _clock() >= deadline:
                 break
         report.end()
+
+    def _end_child(self) -> None:
+        """End a process that a script has forked and that has come back from it.
+
+        The call is its parent's: two would answer for it.
+        """
+        if _getpid() != self._pid:
+            os._exit(0)
 
     def _take_log(self, run: Run) -> str:
         for name in ("stdout", "stderr"):  # what a script put there may buffer
@@ -256,6 +269,7 @@ class Worker:
 def main(sock: socket.socket, side: socket.socket, log_file: int, hello: dict[str, Any]) -> None:
     """Run a worker on its sockets until it ends. `hello` is the object of the HELLO frame."""
     channel = Channel(sock)
+    os.register_at_fork(after_in_child=channel.abandon)
     worker = Worker(channel, side, log_file)
     channel.write(p.HELLO, _dumps(dict(hello, pid=os.getpid())).encode())
     worker.serve()

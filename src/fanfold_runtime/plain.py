@@ -10,11 +10,12 @@ import base64
 import datetime
 import decimal
 import enum
-import json
 import math
 import sys
 import uuid
 from typing import Any, Callable, Optional
+
+from fanfold_runtime.jsontext import make_encoder
 
 MAX_DEPTH = 200
 """Containers inside containers; deeper values are refused."""
@@ -25,7 +26,7 @@ _EXACT_BELOW = 1e16
 _AS_THEY_ARE = frozenset((int, bool, type(None), str))
 _AS_THEY_ARE_OR_FLOAT = _AS_THEY_ARE | {float}
 _isfinite = math.isfinite
-_dumps = json.dumps
+_dumps = make_encoder(ascii_only=False)
 
 Path = Optional[tuple]  # type: ignore[type-arg]  # 3.9 cannot write the recursive type
 """Where a part is: (path of the container, key or index); None is the value itself."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import resource
 import struct
 import time
@@ -10,10 +9,11 @@ import time
 from fanfold_runtime import protocol as p
 from fanfold_runtime.channel import Channel
 from fanfold_runtime.figures import Image
+from fanfold_runtime.jsontext import make_encoder
 from fanfold_runtime.run import Failure, Run
 
 _clock = time.perf_counter
-_dumps = json.JSONEncoder().encode
+_dumps = make_encoder(ascii_only=True)
 _MAX_U32 = 0xFFFFFFFF
 
 

@@ -10,11 +10,11 @@ base64 text, enumerations their values, DataFrames lists of records without row 
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from typing import Any
 
+from fanfold_runtime.jsontext import make_encoder
 from fanfold_runtime.plain import NotJson, plain_float, to_plain
 
 _NUMBERS = frozenset((int, bool, type(None)))
@@ -22,7 +22,7 @@ _NUMBERS_AND_FLOATS = _NUMBERS | {float}
 _POINT_ZERO = re.compile(rb"\.0(?=[,\]])")
 _MINUS_ZERO = re.compile(rb"-0\.0(?=[,\]])")
 
-_dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_dumps = make_encoder(ascii_only=False)
 
 
 class TooLong(Exception):

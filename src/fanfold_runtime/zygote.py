@@ -15,7 +15,6 @@ import os
 import platform
 import resource
 import select
-import shutil
 import signal
 import socket
 import sys
@@ -25,11 +24,13 @@ from typing import Any
 
 from fanfold_runtime import loop, oml, tables  # noqa: F401  # tables: later there is no path to it
 from fanfold_runtime.figures import settle
+from fanfold_runtime.removing import remove
 
 SWEEP_LIMIT_S = 2.0
 """How long strays are hunted after a worker's end."""
 
 _IONBF = 2
+_M_ARENA_MAX = -8
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
@@ -45,12 +46,18 @@ def _prctl(*args: int) -> bool:
         return False
 
 
-def _unbuffer() -> None:
-    """Make C's own stdout keep nothing back, so that it belongs to the call that wrote it."""
+def _settle_c() -> None:
+    """Choose how the C library behaves.
+
+    Its stdout keeps nothing back, so that what is written belongs to the call that wrote it. It has
+    one arena of memory: at the limit it would try to make another at each request, and a call that
+    runs out of memory would take a minute to do so.
+    """
     try:
         import ctypes
 
         libc = ctypes.CDLL(None)
+        libc.mallopt(_M_ARENA_MAX, 1)
         stream = ctypes.c_void_p.in_dll(libc, "stdout")
         libc.setvbuf(stream, None, _IONBF, ctypes.c_size_t(0))
     except (ImportError, OSError, AttributeError, ValueError):  # it names its streams otherwise
@@ -98,6 +105,7 @@ class Zygote:
         self._home: str = config["home"]
         self._workers: dict[int, int] = {}  # pid → id
         self._pids: dict[int, int] = {}  # id → pid
+        self._stopped: dict[int, int] = {}  # pid → the signal that stopped it
         self._buffer = b""
         self._fds: list[int] = []
         self._hello: dict[str, Any] = {}
@@ -110,7 +118,7 @@ class Zygote:
             "dies_with_server": _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),
             "reaps_orphans": _prctl(_PR_SET_CHILD_SUBREAPER, 1),
         }
-        _unbuffer()
+        _settle_c()
         os.umask(0o077)
         _limit(self._config["limits"])
         failures = self._preload()
@@ -169,7 +177,7 @@ class Zygote:
                 os.waitpid(pid, 0)
         self._workers.clear()
         self._sweep()
-        shutil.rmtree(self._home, ignore_errors=True)
+        remove(self._home)
 
     def _preload(self) -> dict[str, str]:
         failures: dict[str, str] = {}
@@ -260,24 +268,33 @@ class Zygote:
         return os.path.join(self._home, "w%d" % number)
 
     def _reap(self) -> None:
-        """Collect workers that ended, and kill what they left behind."""
+        """Collect workers that ended, and kill what they left behind.
+
+        A worker that was stopped would be so for ever: it is ended, and the signal that stopped it
+        is told as what killed it.
+        """
         ended = []
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
             except ChildProcessError:
                 break
             if pid == 0:
                 break
-            number = self._workers.pop(pid, None)
-            if number is not None:
-                del self._pids[number]
-                _kill_group(pid, collected=True)  # the group lives on while any member does
-                ended.append((number, status))
+            number = self._workers.get(pid)
+            if number is None:
+                continue
+            if os.WIFSTOPPED(status):
+                self._stopped[pid] = os.WSTOPSIG(status)
+                _kill_group(pid)
+                continue
+            del self._workers[pid], self._pids[number]
+            _kill_group(pid, collected=True)  # the group lives on while any member does
+            ended.append((number, self._stopped.pop(pid, status)))
         if ended:
             strays = self._sweep()
             for number, status in ended:
-                shutil.rmtree(self._place(number), ignore_errors=True)
+                remove(self._place(number))
                 self._say(op="exited", id=number, status=status, strays=strays)
 
     def _sweep(self) -> int:

@@ -324,7 +324,7 @@ def _read_password(*, from_stdin: bool) -> str:
 
 
 def _with_access(place: Mapping[str, object], act: Callable[[Access], Awaitable[T]]) -> T:
-    from fanfold_server.compose import open_access
+    from fanfold_server.state import open_access
 
     async def run() -> T:
         async with open_access(settings) as access:
@@ -342,7 +342,7 @@ def _with_access(place: Mapping[str, object], act: Callable[[Access], Awaitable[
 @_place_options
 def migrate(**place: object) -> None:
     """Bring the database up to date. A server does this by itself when it starts."""
-    from fanfold_server.compose import migrate_store
+    from fanfold_server.state import migrate_store
 
     with _clear_errors():
         settings = _settings(**place)
@@ -379,7 +379,7 @@ def env_list(data: Path | None) -> None:
 @_data_option
 def env_register(name: str, prefix: Path, data: Path | None) -> None:
     """Give the virtual environment or conda prefix at PREFIX the name NAME."""
-    from fanfold_server.compose import make_private
+    from fanfold_server.state import make_private
 
     if not _ENVIRONMENT_NAME.fullmatch(name):
         raise click.BadParameter(
@@ -417,9 +417,9 @@ def _settings(**given: object) -> Settings:
 @contextmanager
 def _clear_errors() -> Iterator[None]:
     """Tell what went wrong in a line, without a traceback, where it is the operator's to mend."""
-    from fanfold_server.compose import StoreUnusable
     from fanfold_server.model.errors import FanfoldError
     from fanfold_server.settings import SettingsError
+    from fanfold_server.state import StoreUnusable
 
     try:
         with contextlib.suppress(KeyboardInterrupt):

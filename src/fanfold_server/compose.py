@@ -1,4 +1,4 @@
-"""Put a server together: the only module that names concrete classes.
+"""Put a server together: the only module, with `state` below it, that names concrete classes.
 
 Everything is opened in order on one stack, and closed in the reverse order, also when opening fails
 half-way.
@@ -21,7 +21,8 @@ from typing import Any
 import orjson
 import structlog
 
-from fanfold_server.engine.local import EngineOptions, LocalEngine
+from fanfold_server.engine.local import LocalEngine
+from fanfold_server.engine.options import EngineOptions
 from fanfold_server.engine.running import RunLimits
 from fanfold_server.engine.sandbox import Limits, Sandbox
 from fanfold_server.environments.folders import Folders
@@ -39,23 +40,13 @@ from fanfold_server.service.dispatching import Dispatcher
 from fanfold_server.service.housekeeping import Housekeeping
 from fanfold_server.service.jobs import Jobs
 from fanfold_server.service.library import Library
-from fanfold_server.service.passwords import Passwords
 from fanfold_server.service.relaying import Relaying
 from fanfold_server.service.tables import Tables
 from fanfold_server.settings import Settings, SettingsError
+from fanfold_server.state import make_access, open_state
 from fanfold_server.store.blobs import FolderBlobs
-from fanfold_server.store.migrating import migrate
 from fanfold_server.store.port import Blobs, Quota
-from fanfold_server.store.sql import (
-    URL,
-    Store,
-    StoreUnusable,
-    open_store,
-    postgres_url,
-    sqlite_url,
-)
-
-__all__ = ["Server", "StoreUnusable", "migrate_store", "open_access", "open_agent", "open_server"]
+from fanfold_server.store.sql import Store
 
 MIB = 1024 * 1024
 
@@ -99,8 +90,8 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
         StoreUnusable: the database cannot be used.
     """
     async with AsyncExitStack() as stack:
-        store = await stack.enter_async_context(_open_store(settings))
-        access = _access(store, settings)
+        store = await stack.enter_async_context(open_state(settings))
+        access = make_access(store, settings)
         library = Library(
             store.scripts, store.accounts, max_source_bytes=settings.script_max_kib * 1024
         )
@@ -144,7 +135,7 @@ async def open_agent(settings: Settings) -> AsyncIterator[None]:
         StoreUnusable: the database cannot be used.
     """
     async with AsyncExitStack() as stack:
-        store = await stack.enter_async_context(_open_store(settings))
+        store = await stack.enter_async_context(open_state(settings))
         environments = _environments(settings)
         engine = await stack.enter_async_context(_open_engine(settings, environments))
         blobs = _blobs(settings)
@@ -152,23 +143,6 @@ async def open_agent(settings: Settings) -> AsyncIterator[None]:
             _open_dispatcher(settings, store, blobs, engine, environments)
         )
         yield
-
-
-@asynccontextmanager
-async def open_access(settings: Settings) -> AsyncIterator[Access]:
-    """Open as much as the operator's account commands need; a server may run beside it."""
-    async with _open_store(settings) as store:
-        yield _access(store, settings)
-
-
-def migrate_store(settings: Settings) -> None:
-    """Make the database, or bring it up to date.
-
-    Raises:
-        StoreUnusable: the database cannot be used.
-    """
-    make_private(settings.data)
-    migrate(_database(settings))
 
 
 @asynccontextmanager
@@ -369,30 +343,6 @@ async def _open_rows(settings: Settings, store: Store) -> AsyncIterator[Rows]:
         yield rows
 
 
-@asynccontextmanager
-async def _open_store(settings: Settings) -> AsyncIterator[Store]:
-    make_private(settings.data)
-    free_bytes = settings.min_free_mib * MIB
-    async with open_store(_database(settings), min_free_bytes=free_bytes) as store:
-        yield store
-
-
-def _database(settings: Settings) -> URL:
-    if settings.database is None:
-        return sqlite_url(settings.database_file)
-    return postgres_url(settings.database)
-
-
-def _access(store: Store, settings: Settings) -> Access:
-    return Access(
-        store.accounts,
-        store.sessions,
-        Passwords(concurrency=settings.login_concurrency),
-        token_lifetime_s=settings.token_lifetime_s,
-        session_lifetime_s=settings.session_lifetime_s,
-    )
-
-
 def _health(running: Running) -> Callable[[], Mapping[str, object]]:
     fixed = {"version": version("fanfold")}
 
@@ -401,31 +351,6 @@ def _health(running: Running) -> Callable[[], Mapping[str, object]]:
         return {"status": "ok" if now.get("ready") else "starting", **fixed, **now}
 
     return health
-
-
-def make_private(directory: Path) -> None:
-    """Make the data directory, for our own account alone.
-
-    One that is there and holds something else than our state keeps its mode: it may be shared on
-    purpose, and the database inside is private by itself.
-
-    Raises:
-        SettingsError: it cannot be made or written, or others may put files into it.
-    """
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = directory.stat()
-        ours = (directory / "fanfold.db").exists() or not any(directory.iterdir())
-        if status.st_mode & 0o077 and status.st_uid == os.geteuid() and ours:
-            directory.chmod(0o700)
-        elif status.st_mode & 0o022:
-            raise SettingsError(
-                f"data: others may write into {directory}; choose a directory of its own"
-            )
-    except OSError as exc:
-        raise SettingsError(f"data: cannot use {directory}: {exc.strerror}") from exc
-    if not os.access(directory, os.W_OK | os.X_OK):
-        raise SettingsError(f"data: {directory} cannot be written")
 
 
 # -------------------------------------------------------------------------------------------- logs

@@ -18,10 +18,10 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 from typing_extensions import override
 
@@ -270,11 +270,12 @@ class Settings(BaseSettings):
         """Put the file, which the first two may name, after them."""
         said = {**env_settings(), **init_settings()}
         if config := said.get("config"):
-            path = Path(config)
-            path.open("rb").close()  # one that is named must be there
+            text = Path(config).read_bytes()  # at once, and once: it may be a pipe
         else:
             path = Path(said.get("data") or default_data()) / CONFIG_NAME
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, path)
+            text = path.read_bytes() if path.is_file() else b""
+        file_settings = InitSettingsSource(settings_cls, tomllib.loads(text.decode()))
+        return init_settings, env_settings, file_settings
 
     @field_validator("environment_dirs", mode="before")
     @classmethod

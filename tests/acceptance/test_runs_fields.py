@@ -244,8 +244,8 @@ def test_a_timeout_out_of_range_is_put_right_with_a_warning(
 ) -> None:
     """The compatible service's own notebooks send 300."""
     assert echo
-    answer = _run(alice, "do-eval", {"timeout": timeout}, version=version)
-    assert answer.status_code == 200
+    answer = _run(alice, "do-eval", {"timeout": timeout, "asyncFlag": True}, version=version)
+    assert answer.status_code == 201
     warnings = [text for text in answer.headers.get_list("warning") if "timeout" in text]
     assert len(warnings) == 1
     assert warnings[0].startswith("299 ")
@@ -255,7 +255,14 @@ def test_a_timeout_out_of_range_is_put_right_with_a_warning(
 @pytest.mark.parametrize("timeout", [1800, 43200, None])
 def test_a_timeout_in_range_is_no_matter(alice: Caller, echo: str, timeout: int | None) -> None:
     assert echo
-    answer = _run(alice, "do-eval", {"timeout": timeout})
+    answer = _run(alice, "do-eval", {"timeout": timeout, "asyncFlag": True})
+    told = [text for text in answer.headers.get_list("warning") if "timeout" in text]
+    assert (answer.status_code, told) == (201, [])
+
+
+def test_a_timeout_is_no_matter_without_a_job(alice: Caller, echo: str) -> None:
+    assert echo
+    answer = _run(alice, "do-eval", {"timeout": 300})
     assert (answer.status_code, answer.headers.get("warning")) == (200, None)
 
 

@@ -20,7 +20,8 @@ from typing import Any, TypeVar
 import msgspec
 import uvloop
 
-from fanfold_server.engine.local import EngineOptions, LocalEngine
+from fanfold_server.engine.local import LocalEngine
+from fanfold_server.engine.options import EngineOptions
 from fanfold_server.engine.port import Work
 from fanfold_server.engine.running import LocalRun, RunLimits
 from fanfold_server.engine.sandbox import Limits, Sandbox

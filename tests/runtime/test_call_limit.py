@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from fanfold_server.engine.local import EngineOptions, LocalEngine
+from fanfold_server.engine.local import LocalEngine
+from fanfold_server.engine.options import EngineOptions
 from fanfold_server.engine.port import Work
 from fanfold_server.engine.running import RunLimits
 from fanfold_server.engine.sandbox import Limits, Sandbox

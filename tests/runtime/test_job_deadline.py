@@ -9,7 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fanfold_server.engine.local import EngineOptions, LocalEngine
+from fanfold_server.engine.local import LocalEngine
+from fanfold_server.engine.options import EngineOptions
 from fanfold_server.engine.running import RunLimits
 from fanfold_server.engine.sandbox import Limits, Sandbox
 from fanfold_server.model.environment import Environment

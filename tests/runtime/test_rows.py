@@ -16,7 +16,8 @@ import pyarrow as pa
 import pytest
 import pytest_asyncio
 
-from fanfold_server.engine.local import EngineOptions, LocalEngine
+from fanfold_server.engine.local import LocalEngine
+from fanfold_server.engine.options import EngineOptions
 from fanfold_server.engine.port import Work
 from fanfold_server.engine.running import RunLimits
 from fanfold_server.engine.sandbox import Limits, Sandbox
@@ -353,5 +354,5 @@ async def test_the_server_holds_no_file_of_a_run_that_is_over(
     rows = write_rowset(tmp_path, pa.table({"a": [1, 2]}), offsets=[0, 1, 2])
     for body in ("return 1", "raise ValueError"):
         await engine.start(work(rows, body), Gathered()).done
-    held = {path.resolve() for path in Path("/proc/self/fd").iterdir()}
+    held = {path.resolve() for path in Path("/proc/self/fd").iterdir()}  # noqa: ASYNC240  # no disk
     assert not held & {rows.path, rows.offsets}

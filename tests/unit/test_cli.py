@@ -77,6 +77,20 @@ def test_help_does_not_import_what_serving_needs() -> None:
     assert "heavy: []" in done.stderr
 
 
+def test_commands_for_accounts_do_not_load_the_web_framework_and_the_engine(tmp_path: Path) -> None:
+    script = (
+        "import sys\nfrom fanfold.cli import main\n"
+        f"main(['user', 'list', '--data', {str(tmp_path)!r}], standalone_mode=False)\n"
+        "rooms = {'.'.join(name.split('.')[:2]) for name in sys.modules}\n"
+        "heavy = {'fastapi', 'uvicorn', 'fanfold_server.engine', 'fanfold_server.http'}\n"
+        "print('heavy:', sorted(heavy & rooms), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert "heavy: []" in done.stderr
+
+
 @pytest.fixture
 def without_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """Installed without the extra: the entry point is there, what it imports is not."""

@@ -258,7 +258,7 @@ async def test_an_unknown_version_is_told_with_those_there_are(
     library: Library, alice: Actor, version: int
 ) -> None:
     await publish(library, alice, source=ONE)
-    with pytest.raises(UnknownVersion, match="1 only"):
+    with pytest.raises(UnknownVersion, match="its only version is 1"):
         await library.resolve(alice, "f", version=version)
     await publish(library, alice, source=TWO)
     with pytest.raises(UnknownVersion, match="1 to 2"):
@@ -283,6 +283,14 @@ async def test_whether_a_script_is_missing_or_not_granted_is_not_told(
             await library.versions(bob, name, "alice")
     assert messages[0] == messages[1]
     assert "grant" in messages[0]
+
+
+async def test_nobody_is_sent_to_ask_themselves(library: Library, alice: Actor) -> None:
+    """Nor is anybody sent to the owner of the global scripts, who is no account."""
+    with pytest.raises(UnknownScript, match=r'^You have no script "f"\.$'):
+        await library.resolve(alice, "f", "alice")
+    with pytest.raises(UnknownScript, match=r'^There is no global script "f"\.$'):
+        await library.resolve(alice, "f", "PYQSYS")
 
 
 async def test_a_grant_can_be_given_listed_and_taken_back(

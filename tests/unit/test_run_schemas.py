@@ -200,11 +200,23 @@ def test_whatever_the_members_hold_is_read_or_refused_by_name(members: dict[str,
 
 @pytest.mark.parametrize("timeout", [0, 300, 1799, 43201, 2**31 - 1])
 def test_a_timeout_out_of_range_is_put_right_or_with_strict_refused(timeout: int) -> None:
-    (warning,) = _read(timeout=timeout).warnings
+    (warning,) = _read(asyncFlag=True, timeout=timeout).warnings
     assert str(timeout) in warning
     assert "1800 to 43200" in warning
     with pytest.raises(InvalidField, match=f"is {timeout}; it should be 1800 to 43200"):
-        read_run("do-eval", "v1", b'{"timeout":%d}' % timeout, strict=True)
+        read_run("do-eval", "v1", b'{"asyncFlag":true,"timeout":%d}' % timeout, strict=True)
+
+
+def test_a_timeout_is_no_matter_where_there_is_no_job() -> None:
+    """It would be told of a limit that the run does not have."""
+    for strict in (False, True):
+        assert not read_run("do-eval", "v1", b'{"timeout":300}', strict=strict).warnings
+
+
+def test_a_service_that_is_empty_is_refused() -> None:
+    """Taken for LOW, a slip of a client would be a slow run without a reason."""
+    with pytest.raises(InvalidField, match='is ""; it should be one of LOW'):
+        _read(service="")
 
 
 @pytest.mark.parametrize("strict", [False, True])

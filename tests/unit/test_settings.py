@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,16 @@ def test_a_named_file_is_read_instead_and_must_be_there(
         load_settings({"data": tmp_path})
     with pytest.raises(SettingsError, match="cannot read"):
         load_settings({"config": tmp_path})
+
+
+def test_a_named_file_may_be_a_pipe(tmp_path: Path) -> None:
+    """A shell's `<(…)` can be read once only, and is no regular file."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=("port = 3",), daemon=True)
+    writer.start()
+    assert load_settings({"data": tmp_path, "config": pipe}).port == 3
+    writer.join(10)
 
 
 @pytest.mark.parametrize(

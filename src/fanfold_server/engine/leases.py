@@ -75,6 +75,10 @@ class Leases:
         is_short = self._call_us is not None and self._call_us < DEEP_BELOW_US
         return 2 if is_short and self.left >= self._degree else 1
 
+    def be_alone(self) -> None:
+        """Let one worker at a time have calls: others would be convicted with the culprit."""
+        self._degree = 1
+
     def learn(self, call_us: float) -> None:
         """Take note of what a call has cost."""
         self._call_us = call_us if self._call_us is None else 0.5 * (self._call_us + call_us)

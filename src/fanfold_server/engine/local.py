@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import structlog
 
 from fanfold_server.engine.leases import Lease
+from fanfold_server.engine.options import EngineOptions
 from fanfold_server.engine.pool import Pool
 from fanfold_server.engine.pools import Pools
 from fanfold_server.engine.port import Recorder, Work
-from fanfold_server.engine.running import LocalRun, RunLimits
+from fanfold_server.engine.running import LocalRun
 from fanfold_server.engine.sandbox import Sandbox
 from fanfold_server.engine.verdicts import lost, named, never_begun, timed_out
 from fanfold_server.engine.worker import Forged, Owner, State, Worker, end_frame, lease_frame
@@ -51,28 +50,6 @@ MAX_REMEMBERED = 10_000
 
 MAX_LOST_IN_A_ROW = 20
 """Workers that one run may lose without a single call coming through before it is given up."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineOptions:
-    """How much the engine may use.
-
-    Attributes:
-        workers: busy processes at most, all owners together.
-        pools: zygotes at most; the least recently used is ended for a new one.
-        max_queued_runs: runs that may wait for a worker.
-        reuse: "auto" (warm for one's own scripts, single-use for another's), "warm" or "fork".
-        preload: modules that a zygote imports.
-        cores: processors; up to so many processes start without a delay.
-    """
-
-    workers: int
-    pools: int
-    max_queued_runs: int
-    reuse: str
-    preload: tuple[str, ...]
-    limits: RunLimits
-    cores: int = len(os.sched_getaffinity(0))
 
 
 class LocalEngine:
@@ -142,7 +119,7 @@ class LocalEngine:
             call_us=self._call_us.get((work.script.digest, work.environment.name)),
             single_use=reuse == "fork" or (reuse == "auto" and work.caller != work.script.owner),
             limits=self._options.limits,
-            stop=self._stop,
+            stop=self._end_run,
         )
         self._runs[run.number] = run
         pool = self._pools.of(work)
@@ -181,15 +158,19 @@ class LocalEngine:
         await self._pools.close()
 
     def pool_failed(self, pool: Pool, reason: str) -> None:
-        """A zygote ended by itself: its pool is gone, and the runs that waited for it fail."""
+        """A zygote ended: what ran there goes on with a new one, if this one has ever worked."""
         self._pools.drop(pool)
         name = pool.zygote.environment.name
-        while pool.waiting:
-            run = pool.waiting.popleft()
+        for run in pool.waiting:
             run.queued = False
             self._queued -= 1
-            run.fail(EngineUnavailable(f"the environment {name!r} could not be started: {reason}"))
-            self._forget(run)
+            again = self._pools.of(run.work) if pool.has_worked and not self._closing else None
+            if again is not None:
+                self._enqueue(again, run)
+            elif not run.over:
+                run.fail(EngineUnavailable(f"environment {name!r} could not be started: {reason}"))
+                self._forget(run)
+        self._serve_waiting()
 
     # ------------------------------------------------------------------ giving work
 
@@ -391,7 +372,7 @@ class LocalEngine:
         if worker.exit_status is not None or not worker.pool.zygote.is_alive:
             worker.pool.bury(worker)
         else:
-            worker.pool.zygote.kill(worker.number)
+            worker.pool.end(worker)
 
     def worker_exited(self, worker: Worker) -> None:
         """A process ended with all that it started; its calls are retried or convicted."""
@@ -404,7 +385,7 @@ class LocalEngine:
                 self._retry(run, worker)
         if self._closing:
             return
-        if run is not None and not run.over and pool.zygote.is_alive:
+        if run is not None and not run.over:
             self._enqueue(pool, run)
         self._serve_waiting()
 
@@ -427,8 +408,7 @@ class LocalEngine:
             run.finish()
             self._forget(run)
         elif not worker.pool.zygote.is_alive:
-            run.fail(EngineUnavailable("the process that starts workers ended"))
-            self._end_run(run)
+            run.leases.be_alone()
 
     def _give_up(self, run: LocalRun, worker: Worker) -> None:
         """Convict every call that still waits: nothing of this run comes through."""
@@ -440,9 +420,6 @@ class LocalEngine:
             run.leases.returned(lease, lease.count)
 
     # ------------------------------------------------------------------ the end of a run
-
-    def _stop(self, run: LocalRun) -> None:
-        self._end_run(run)
 
     def _end_run(self, run: LocalRun) -> None:
         """End a run early: nothing more is begun, what is in hand may finish for a moment."""
@@ -491,6 +468,7 @@ class LocalEngine:
                 run.fail(RunTimedOut(f"the run was stopped after {limit}, the limit of this call"))
                 self._end_run(run)
         for pool in self._pools:
+            pool.check(now)
             pool.trim(now, self._options.cores, IDLE_WORKER_S)
         self._pools.retire_idle(now - IDLE_POOL_S)
 

@@ -23,6 +23,12 @@ MAX_RUNS = 20_000
 MAX_AGE_S = 1_800.0
 """A worker that is older than this is replaced."""
 
+SILENCE_S = 15.0
+"""How long a process may take to start or to end when told; then whoever did not do it is ended."""
+
+MAX_FAILED_STARTS = 3
+"""Workers in a row that may end before their first word; then their zygote is ended."""
+
 
 class Host(Protocol):
     """The engine, as its pools see it."""
@@ -46,6 +52,7 @@ class Pool:
     Attributes:
         waiting: runs that want (more) workers, first come first served.
         workers: every worker that lives, by its number.
+        has_worked: some worker has started: what fails now has been spoilt since.
     """
 
     def __init__(self, *, owner: str, zygote: Zygote, host: Host) -> None:
@@ -56,6 +63,8 @@ class Pool:
         self.last_used = time.monotonic()
         self.starting = 0
         self.spares_wanted = 1
+        self.has_worked = False
+        self._failed_starts = 0
         self._idle: list[Worker] = []
         self._host = host
         self._wanted_early = 0
@@ -140,8 +149,10 @@ class Pool:
 
     def started(self, worker: Worker) -> None:
         """Take note of a worker's first word."""
-        self.starting -= 1
+        self.has_worked = True
+        self._failed_starts = 0
         if worker.state is State.STARTING:
+            self.starting -= 1
             self.give_back(worker)
 
     def end(self, worker: Worker) -> None:
@@ -149,6 +160,7 @@ class Pool:
         if worker.state is State.STARTING:
             self.starting -= 1
         worker.state = State.DEAD
+        worker.asked_at = time.monotonic()
         if worker in self._idle:
             self._idle.remove(worker)
         self.zygote.kill(worker.number)
@@ -171,20 +183,42 @@ class Pool:
             return
         if worker.state is State.STARTING:
             self.starting -= 1
+            self._failed_starts += 1
         if worker in self._idle:
             self._idle.remove(worker)
         worker.state = State.DEAD
+        if self._failed_starts >= MAX_FAILED_STARTS and self.zygote.is_alive:
+            os.close(worker.log)
+            self.zygote.abort()
+            return
         try:
             self._host.worker_exited(worker)
         finally:
             os.close(worker.log)
             worker.side.close()
 
+    def check(self, now: float) -> None:
+        """End a worker that does not start, and a zygote that neither forks nor buries.
+
+        A script can stop either, since they have the same user id. A zygote that was only stopped
+        is woken, before anybody waits for it.
+        """
+        self.zygote.wake()
+        for worker in list(self.workers.values()):
+            if now - worker.asked_at < SILENCE_S:
+                continue
+            if worker.state is State.STARTING and worker.pid:
+                self.end(worker)
+            elif worker.state in {State.STARTING, State.DEAD}:
+                self.zygote.abort()
+                return
+
     def _zygote_ended(self) -> None:
         words = self.zygote.last_words()
         for worker in list(self.workers.values()):
-            worker.hang_up()  # they die with their zygote
+            worker.hang_up()
             worker.silent = True
+            worker.fate = worker.fate or "ended with the process that starts workers"
             self.bury(worker)
         self._host.pool_failed(self, words)
 

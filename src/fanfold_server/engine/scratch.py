@@ -9,7 +9,9 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 PREFIX = "fanfold-"
@@ -30,8 +32,21 @@ class Scratch:
 
     def close(self) -> None:
         """Remove it."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        remove_tree(self.path)
         os.close(self._lock)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a directory that users' code has filled; what cannot be removed stays.
+
+    Directories that were closed are opened, and those that lie deeper than Python's recursion or
+    its descriptors reach are left to `rm`.
+    """
+    with suppress(RecursionError):
+        shutil.rmtree(path, ignore_errors=True)
+    if path.exists():
+        for command in (("chmod", "-R", "u+rwX"), ("rm", "-rf")):
+            subprocess.run([*command, "--", path], stderr=subprocess.DEVNULL, check=False)
 
 
 def _remove_abandoned(parent: Path) -> None:
@@ -43,7 +58,7 @@ def _remove_abandoned(parent: Path) -> None:
         try:
             if os.fstat(lock).st_uid == os.geteuid():
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(path, ignore_errors=True)
+                remove_tree(path)
         except OSError:  # its engine lives
             continue
         finally:

@@ -15,13 +15,13 @@ _SHOWN_CHARACTERS = 500
 
 def lost(index: int, worker: Worker) -> Failed:
     """Return the outcome of a call that was in hand when its worker died, for the second time."""
-    message = f"the worker process {ending(worker.exit_status)} while it ran {_where(index)}, twice"
+    message = f"the worker process {ending(worker)} while it ran {_where(index)}, twice"
     return _failed(index, message, worker)
 
 
 def never_begun(index: int, worker: Worker, deaths: int) -> Failed:
     """Return the outcome of a call that is not tried: `deaths` workers in a row died before it."""
-    how = ending(worker.exit_status)
+    how = ending(worker)
     return _failed(index, f"{_where(index)} was not begun: {deaths} workers in a row {how}", worker)
 
 
@@ -45,14 +45,23 @@ def named(failed: Failed, environment: str) -> Failed:
     return replace(failed, failure=replace(failure, message=message))
 
 
-def ending(status: int | None) -> str:
-    """Say how a process ended; `status` is as from waitpid(2), None if nobody knows."""
+def ending(worker: Worker) -> str:
+    """Say how a worker's process ended."""
+    status = worker.exit_status
+    if worker.fate:
+        return worker.fate
     if status is None:
         return "ended"
     if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        return f"was killed by signal {number} ({signal.Signals(number).name})"
+        return f"was killed by signal {_signal_name(os.WTERMSIG(status))}"
     return f"ended with exit status {os.waitstatus_to_exitcode(status)}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return f"{number} ({signal.Signals(number).name})"
+    except ValueError:  # a real-time signal
+        return str(number)
 
 
 def _where(index: int) -> str:

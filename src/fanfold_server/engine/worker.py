@@ -92,14 +92,18 @@ class Worker(asyncio.Protocol):
         heard_at: when the call in hand was begun at the earliest: the last call's outcome came, or
             the lease was given to empty hands.
         overdue: it is being killed, since the call in hand has taken too long.
+        fate: why it is being killed, if its exit status would not tell.
+        asked_at: when its process was last asked for something that has not happened: to start, or
+            to end.
         log: descriptor of the file that takes its output; readable even after its death.
         side: the socket over which it is given open files.
     """
 
     __slots__ = (
-        "_buffer", "_known", "_meters", "_need", "_owner", "_transport",
-        "born", "drain_until", "exit_status", "heard_at", "held", "idle_since", "log", "number",
-        "overdue", "pid", "pool", "run", "runs", "side", "silent", "state",
+        "_buffer", "_ended", "_known", "_meters", "_need", "_owner", "_transport",
+        "asked_at", "born", "drain_until", "exit_status", "fate", "heard_at", "held", "idle_since",
+        "log", "number", "overdue", "pid", "pool", "run", "runs", "side", "silent",
+        "state",
     )  # fmt: skip
 
     def __init__(self, number: int, owner: Owner, log: int, side: socket.socket) -> None:
@@ -112,12 +116,16 @@ class Worker(asyncio.Protocol):
         self.run: Any = None
         self.pool: Any = None
         self.runs = 0
-        self.born = self.idle_since = time.monotonic()
+        self.born = self.idle_since = self.asked_at = time.monotonic()
         self.drain_until = 0.0
         self.heard_at = 0.0
         self.overdue = False
         self.silent = False
         self.exit_status: int | None = None
+        self.fate = ""
+        self._ended: int | None = (
+            None  # the run whose END it has not worked past, as far as we know
+        )
         self._owner = owner
         self._transport: asyncio.WriteTransport | None = None
         self._known: OrderedDict[bytes, None] = OrderedDict()
@@ -162,6 +170,8 @@ class Worker(asyncio.Protocol):
         self.runs += 1
         self.heard_at = time.monotonic()
         self.held.append(Held(lease))
+        if end:
+            (self._ended,) = p.END_HEADER.unpack_from(header)
         self._send(b"".join(parts))
 
     def lease(self, lease: Lease, frame: bytes) -> None:
@@ -171,6 +181,7 @@ class Worker(asyncio.Protocol):
         self._send(frame)
 
     def end(self, run: int) -> None:
+        self._ended = run
         self._send(end_frame(run))
 
     def _send(self, data: bytes) -> None:
@@ -213,6 +224,7 @@ class Worker(asyncio.Protocol):
                 return
             self._split()
         except (Forged, msgspec.DecodeError, UnicodeDecodeError, RecursionError, struct.error):
+            self.fate = "was killed, having written to the channel of its server,"
             self.hang_up()
 
     def _split(self) -> None:
@@ -233,6 +245,7 @@ class Worker(asyncio.Protocol):
     def _frame(self, kind: int, body: memoryview) -> None:
         if kind == p.VALUES:
             run, start, count, us, final = p.VALUES_HEADER.unpack_from(body)
+            self._check_run(run)
             text = bytes(body[p.VALUES_HEADER.size :])
             if count:
                 check_values(text, count)
@@ -246,19 +259,32 @@ class Worker(asyncio.Protocol):
                 self._owner.worker_returned(self, run, start, count, us)
         elif kind == p.OUTCOME:
             run, outcome = _outcome(body)
+            self._check_run(run)
             self._advance(outcome.index, 1)
             self._owner.worker_outcome(self, run, outcome)
         elif kind == p.METERS:
             self._meters = bytes(body[p.METERS_HEADER.size :])
         elif kind == p.DONE:
             run, start, count, us = p.DONE_HEADER.unpack(body)
+            self._check_run(run)
             self._owner.worker_returned(self, run, start, count, us)
         elif kind == p.HELLO:
+            if self.state not in {State.STARTING, State.DEAD}:
+                raise Forged
             self._owner.worker_ready(self)
         elif kind == p.RETIRE:
+            if self._ended is None or (self.run is not None and self.run.number == self._ended):
+                raise Forged  # nobody has ended its run: else the run would be tried for ever
             self._owner.worker_retires(self, str(_header(body).get("reason", "")))
         else:
             raise Forged
+
+    def _check_run(self, run: int) -> None:
+        """Check that a frame is about the run in hand: about another, its calls would be lost."""
+        if self.run is None or self.run.number != run:
+            raise Forged
+        if run != self._ended:
+            self._ended = None
 
     def _advance(self, start: int, count: int) -> None:
         """Count calls of the lease in hand; they come in order, each once."""
@@ -334,7 +360,7 @@ def _outcome(body: memoryview) -> tuple[int, Outcome]:
             elapsed_us=elapsed_us,
             peak_kib=peak_kib,
         )
-    except (KeyError, TypeError, ValueError) as exc:
+    except (KeyError, OverflowError, TypeError, ValueError) as exc:
         raise Forged from exc
 
 

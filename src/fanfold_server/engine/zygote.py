@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from fanfold_server.engine.sandbox import Sandbox
+from fanfold_server.engine.scratch import remove_tree
+from fanfold_server.engine.strays import kill_strays
 from fanfold_server.model.environment import Environment
 
 _STDERR_TAIL = 4_000
@@ -55,7 +57,7 @@ class Zygote:
         self._buffer = b""
         self._ended = False
         self._log = scratch / f"z{number}.log"
-        uid = sandbox.uid_for(environment, number, bundle)
+        self._uid = uid = sandbox.uid_for(environment, number, bundle)
         self._prepare_home(uid)
         self._control, theirs = socket.socketpair()
         config = {
@@ -132,13 +134,19 @@ class Zygote:
             return
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         for line in lines:
-            message = json.loads(line)
-            if message["op"] != "ready":
-                self.on_message(message)
-            elif not self.ready.done():
-                self.facts = message
-                self._keep_fonts()
-                self.ready.set_result(None)
+            try:
+                self._obey(json.loads(line))
+            except (KeyError, TypeError, ValueError):  # a script has reached into its memory
+                self.abort()
+                return
+
+    def _obey(self, message: dict[str, Any]) -> None:
+        if message["op"] != "ready":
+            self.on_message(message)
+        elif not self.ready.done():
+            self.facts = message
+            self._keep_fonts()
+            self.ready.set_result(None)
 
     def _keep_fonts(self) -> None:
         """Keep matplotlib's font list for the next zygote; no user code has run here yet."""
@@ -161,6 +169,16 @@ class Zygote:
             self.ready.exception()  # whoever waits has seen it; nobody need
         self.on_end()
 
+    def wake(self) -> None:
+        """Let the process go on if something has stopped it."""
+        if not self._ended:
+            self.process.send_signal(signal.SIGCONT)
+
+    def abort(self) -> None:
+        """Kill the process: it does not do what it is told."""
+        self.process.kill()
+        self._end()
+
     def last_words(self) -> str:
         """Return the end of what the process itself wrote, usually a traceback."""
         try:
@@ -181,5 +199,6 @@ class Zygote:
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             await asyncio.to_thread(self.process.wait)
-        await asyncio.to_thread(shutil.rmtree, self._home, ignore_errors=True)
+        await asyncio.to_thread(kill_strays, self._home, self._uid)
+        await asyncio.to_thread(remove_tree, self._home)
         self._log.unlink(missing_ok=True)

@@ -37,7 +37,11 @@ class DoEval(BaseModel):
     asyncFlag: Annotated[bool | None, Field(description="Run as a job.")] = None  # noqa: N815
     timeout: Annotated[
         int | None,
-        Field(description="Seconds that a job may take: 1800 to 43200.", ge=0, le=INT32_MAX),
+        Field(
+            description="Seconds that a job may take: 1800 to 43200. Other runs ignore it.",
+            ge=0,
+            le=INT32_MAX,
+        ),
     ] = None
     graphicsFlag: Annotated[  # noqa: N815
         bool | None, Field(description="Capture figures as PNG.")

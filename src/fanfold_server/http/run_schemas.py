@@ -131,16 +131,20 @@ def _read(verb: str, version: str, body: bytes, strict: bool) -> RunRequest:
     except ValidationError as exc:
         raise _refusal(exc, model) from None
     parameters, control = _parameters(said.parameters)
-    timeout_s, warnings = _timeout(said, strict=strict)
-    service = said.service or _control_text(control, "oml_service_level") or "LOW"
+    is_async = _flag(said.asyncFlag, control, "oml_async_flag")
+    # A run that is waited for has a limit of the server's own.
+    timeout_s, warnings = _timeout(said, strict=strict) if is_async else (MIN_TIMEOUT_S, ())
+    service = said.service
+    if service is None:
+        service = _control_text(control, "oml_service_level")
     fans_out = isinstance(said, FanOut)
     return RunRequest(
         times=said.times if isinstance(said, IndexApply) else None,
         parameters=parameters,
-        is_async=_flag(said.asyncFlag, control, "oml_async_flag"),
+        is_async=is_async,
         graphics=_flag(said.graphicsFlag, control, "oml_graphics_flag"),
         environment=said.envName or None,
-        service=_level(service, version),
+        service=ServiceLevel.LOW if service is None else _level(service, version),
         parallel_flag=fans_out
         and _flag(getattr(said, "parallelFlag", None), control, "oml_parallel_flag"),
         parallel=said.parallel if isinstance(said, FanOut) else None,

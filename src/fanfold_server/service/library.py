@@ -107,7 +107,7 @@ class Library:
         if found.script is None:
             raise UnknownVersion(
                 f'The script "{name}" of {found.owner} has no version {version}; '
-                f"its versions are {_range(found.newest)}.",
+                f"{_range(found.newest)}.",
                 name=name,
                 newestVersion=found.newest,
             )
@@ -240,7 +240,7 @@ class Library:
         async with self._writing():
             creator = await self._creator(actor, name, owner)
             if not await self._scripts.drop(name, owner, creator=creator.user_id):
-                raise _unknown(name, owner)
+                raise _unknown(name, owner, actor)
 
     # -------------------------------------------------------------------------------- grants
 
@@ -265,7 +265,7 @@ class Library:
             if stored != EVERYONE and not await self._is_user(stored):
                 raise UnknownUser(f'There is no user "{stored}".', user=stored)
             if not await self._scripts.grant(name, actor.name, stored, self._now()):
-                raise _unknown(name, actor.name)
+                raise _unknown(name, actor.name, actor)
 
     async def revoke(self, actor: Actor, name: str, grantee: str | None) -> None:
         """Take back a grant. One to everyone and one to an account are taken back one by one.
@@ -302,7 +302,7 @@ class Library:
                 name, reader=actor.name, owner=stored_owner, version=number
             )
         if found is None:
-            raise _unknown(name, stored_owner)
+            raise _unknown(name, stored_owner, actor)
         return found
 
     async def _creator(self, actor: Actor, name: str, owner: str) -> Creator:
@@ -314,7 +314,7 @@ class Library:
         """
         creator = await self._scripts.creator(name, owner) if _is_storable(name) else None
         if creator is None:
-            raise _unknown(name, owner)
+            raise _unknown(name, owner, actor)
         _check_right(actor, creator, name)
         return creator
 
@@ -340,7 +340,7 @@ def _grantee(grantee: str | None) -> str:
 
 
 def _range(newest: int) -> str:
-    return "1 only" if newest == 1 else f"1 to {newest}"
+    return "its only version is 1" if newest == 1 else f"its versions are 1 to {newest}"
 
 
 def _check_right(actor: Actor, creator: Creator, name: str) -> None:
@@ -352,16 +352,23 @@ def _check_right(actor: Actor, creator: Creator, name: str) -> None:
         )
 
 
-def _unknown(name: str, owner: str | None) -> UnknownScript:
+def _unknown(name: str, owner: str | None, actor: Actor) -> UnknownScript:
     if owner is None:
         message = (
             f'There is no script "{name}" of yours and no global one. A script that another '
             "account granted to you is found with its owner's name after its own."
         )
         return UnknownScript(message, name=name)
-    message = f'There is no script "{name}" of {owner} that you may use'
-    hint = "." if owner == GLOBAL_OWNER else f": ask {owner} to grant it to you, if there is one."
-    return UnknownScript(message + hint, name=name, owner=owner)
+    if owner == actor.name:
+        message = f'You have no script "{name}".'
+    elif owner == GLOBAL_OWNER:
+        message = f'There is no global script "{name}".'
+    else:
+        message = (
+            f'There is no script "{name}" of {owner} that you may use: ask {owner} to grant it to '
+            "you, if there is one."
+        )
+    return UnknownScript(message, name=name, owner=owner)
 
 
 def _is_storable(text: str) -> bool:

@@ -1,0 +1,102 @@
+"""Open what a server remembers: its directory, its database, its accounts.
+
+All that the operator's commands for accounts and the database need; apart from `compose`, so that
+they do not load the web framework and the engine.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fanfold_server.service.access import Access
+from fanfold_server.service.passwords import Passwords
+from fanfold_server.settings import Settings, SettingsError
+from fanfold_server.store.migrating import migrate
+from fanfold_server.store.sql import URL, Store, StoreUnusable, open_store, postgres_url, sqlite_url
+
+__all__ = [
+    "StoreUnusable",
+    "make_access",
+    "make_private",
+    "migrate_store",
+    "open_access",
+    "open_state",
+]
+
+MIB = 1024 * 1024
+
+
+@asynccontextmanager
+async def open_access(settings: Settings) -> AsyncIterator[Access]:
+    """Open as much as the operator's account commands need; a server may run beside it."""
+    async with open_state(settings) as store:
+        yield make_access(store, settings)
+
+
+def migrate_store(settings: Settings) -> None:
+    """Make the database, or bring it up to date.
+
+    Raises:
+        StoreUnusable: the database cannot be used.
+    """
+    make_private(settings.data)
+    migrate(_database(settings))
+
+
+@asynccontextmanager
+async def open_state(settings: Settings) -> AsyncIterator[Store]:
+    """Open the database.
+
+    Raises:
+        SettingsError: the data directory cannot be used.
+        StoreUnusable: the database cannot be used.
+    """
+    make_private(settings.data)
+    free_bytes = settings.min_free_mib * MIB
+    async with open_store(_database(settings), min_free_bytes=free_bytes) as store:
+        yield store
+
+
+def _database(settings: Settings) -> URL:
+    if settings.database is None:
+        return sqlite_url(settings.database_file)
+    return postgres_url(settings.database)
+
+
+def make_access(store: Store, settings: Settings) -> Access:
+    """Put the accounts together."""
+    return Access(
+        store.accounts,
+        store.sessions,
+        Passwords(concurrency=settings.login_concurrency),
+        token_lifetime_s=settings.token_lifetime_s,
+        session_lifetime_s=settings.session_lifetime_s,
+    )
+
+
+def make_private(directory: Path) -> None:
+    """Make the data directory, for our own account alone.
+
+    One that is there and holds something else than our state keeps its mode: it may be shared on
+    purpose, and the database inside is private by itself.
+
+    Raises:
+        SettingsError: it cannot be made or written, or others may put files into it.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = directory.stat()
+        ours = (directory / "fanfold.db").exists() or not any(directory.iterdir())
+        if status.st_mode & 0o077 and status.st_uid == os.geteuid() and ours:
+            directory.chmod(0o700)
+        elif status.st_mode & 0o022:
+            raise SettingsError(
+                f"data: others may write into {directory}; choose a directory of its own"
+            )
+    except OSError as exc:
+        raise SettingsError(f"data: cannot use {directory}: {exc.strerror}") from exc
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise SettingsError(f"data: {directory} cannot be written")
