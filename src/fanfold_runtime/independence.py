@@ -11,11 +11,14 @@ import ast
 _PURE_MODULES = frozenset(("cmath", "fractions", "functools", "itertools", "math", "operator"))
 _IMPURE_NAMES = frozenset(
     """
-    breakpoint classmethod compile delattr dir eval exec exit getattr globals hash help id input
-    locals object open print quit setattr super type vars
+    breakpoint classmethod compile copyright credits delattr dir eval exec exit getattr globals hash
+    help id input license locals object open print quit setattr super type vars
     """.split()  # noqa: SIM905  # a list of words is read as words
 )
-_REMEMBERING = frozenset(("cache", "cached_property", "lru_cache", "singledispatch"))
+_IMPURE_MEMBERS = frozenset(
+    "attrgetter cache cached_property lru_cache methodcaller singledispatch".split()  # noqa: SIM905
+)
+"""Of pure modules: what remembers, and what reaches attributes by their names."""
 
 
 def is_independent(tree: ast.Module) -> bool:
@@ -38,17 +41,17 @@ def _is_plain(node: ast.AST) -> bool:
         return (
             not node.level
             and node.module in _PURE_MODULES
-            and not any(alias.name.startswith("_") or alias.name == "*" for alias in node.names)
+            and not any(_is_impure_member(alias.name) for alias in node.names)
         )
     if isinstance(node, ast.Name):
         return node.id not in _IMPURE_NAMES and not node.id.startswith("__")
     if isinstance(node, ast.Attribute):
-        return (
-            isinstance(node.ctx, ast.Load)
-            and not node.attr.startswith("_")
-            and node.attr not in _REMEMBERING
-        )
+        return isinstance(node.ctx, ast.Load) and not _is_impure_member(node.attr)
     if isinstance(node, ast.arguments):
         defaults = (*node.defaults, *node.kw_defaults)
         return all(d is None or isinstance(d, ast.Constant) for d in defaults)
     return not isinstance(node, (ast.Global, ast.Nonlocal, ast.ClassDef, ast.AsyncFunctionDef))
+
+
+def _is_impure_member(name: str) -> bool:
+    return name.startswith("_") or name == "*" or name in _IMPURE_MEMBERS

@@ -114,7 +114,7 @@ def _column(walk: Walk, s: Any, path: Path, depth: int, rounded: bool = False) -
         values = s.to_numpy(dtype=float, copy=rounded)
         if rounded:
             fine = abs(values) < _COARSE_FROM
-            values[fine] = values[fine].round(FRAME_DECIMALS)
+            values[fine] = _rounded(values[fine])
         return walk.sequence(values.tolist(), path, depth)
     if is_numpy and kind in "biu":
         found: list[Any] = s.tolist()
@@ -126,6 +126,20 @@ def _column(walk: Walk, s: Any, path: Path, depth: int, rounded: bool = False) -
             for x in made
         ]
     return made
+
+
+def _rounded(values: Any) -> Any:
+    """Round an array as Python's `round` does, (n,) → (n,); all below _COARSE_FROM.
+
+    To scale a number rounds it, too: where that could decide, Python's own is asked.
+    """
+    np = sys.modules["numpy"]
+    scaled = values * 10.0**FRAME_DECIMALS
+    found = np.rint(scaled) / 10.0**FRAME_DECIMALS
+    from_half = abs(abs(scaled - np.trunc(scaled)) - 0.5)
+    for i in np.flatnonzero(from_half <= abs(scaled) * 2.0**-51):
+        found[i] = round(float(values[i]), FRAME_DECIMALS)
+    return found
 
 
 def _label(label: Any) -> Any:

@@ -258,10 +258,14 @@ class Going:
     def cancel(self) -> None:
         self._engine.call(self._run.cancel)
 
+    def peek(self) -> BaseException | None:
+        """Return how the run ended; its engine may be closed."""
+        return self._run.done.exception() if self._run.done.done() else None
+
     @property
     def pids(self) -> list[int]:
         """The processes that work for the run."""
-        return self._engine.call(lambda: [worker.pid for worker in self._run.workers])
+        return self._engine.call(lambda: [worker.pid for worker in self._run.workers if worker.pid])
 
 
 def run_limits(

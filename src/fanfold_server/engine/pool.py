@@ -64,6 +64,7 @@ class Pool:
         self.starting = 0
         self.spares_wanted = 1
         self.has_worked = False
+        self._is_closed = False
         self._failed_starts = 0
         self._idle: list[Worker] = []
         self._host = host
@@ -122,7 +123,7 @@ class Pool:
             self._wanted_early += 1
 
     def _ready(self, ready: asyncio.Future[None]) -> None:
-        if ready.exception() is None:
+        if ready.exception() is None and not self._is_closed:
             for _ in range(self._wanted_early):
                 self._fork()
             self._wanted_early = 0
@@ -224,6 +225,7 @@ class Pool:
 
     async def close(self) -> None:
         """End the zygote and every worker."""
+        self._is_closed = True
         self.zygote.on_end = lambda: None
         for worker in self.workers.values():
             worker.state = State.DEAD

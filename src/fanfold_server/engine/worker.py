@@ -203,6 +203,8 @@ class Worker(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # a stream transport
+        if self.state is State.DEAD:  # it was given up before the loop had come to this
+            self.hang_up()
 
     def connection_lost(self, exc: Exception | None) -> None:
         _ = exc  # a broken channel is as good as a closed one

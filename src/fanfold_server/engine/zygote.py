@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,9 @@ class Zygote:
         identity: dict[str, Any] = {}
         if uid is not None:
             identity = {"user": uid, "group": uid, "extra_groups": []}
-        with self._log.open("wb") as log, theirs:
+        with ExitStack() as unless_started, self._log.open("wb") as log, theirs:
+            unless_started.callback(self._control.close)
+            unless_started.callback(remove_tree, self._home)
             self.process = subprocess.Popen(  # -s and a clean environment stand for -I, which would
                 # also ignore PYTHONHASHSEED
                 [str(environment.interpreter), "-s", str(bundle), json.dumps(config)],
@@ -82,6 +85,7 @@ class Zygote:
                 start_new_session=True,
                 **identity,
             )
+            unless_started.pop_all()
         self._control.setblocking(False)
         self._loop.add_reader(self._control.fileno(), self._readable)
 

@@ -1,0 +1,110 @@
+"""Arrays and tables as JSON, in the environment that has them."""
+
+from __future__ import annotations
+
+import pytest
+
+from fanfold_server.model.outcome import FailureKind
+from tests.runtime.bench import Engine
+
+PROLOGUE = "import numpy as np\nimport pandas as pd\nimport enum\n"
+
+EXAMPLES = {
+    "np.float64(1.5)": "1.5",
+    "np.float32(0.5)": "0.5",
+    "np.int8(-3)": "-3",
+    "np.bool_(True)": "true",
+    "np.str_('x')": '"x"',
+    "np.bytes_(b'x')": '"eA=="',
+    "np.array(2.0)": "2",
+    "np.arange(4).reshape(2, 2)": "[[0,1],[2,3]]",
+    "np.array([1.5, np.nan, np.inf])": "[1.5,null,null]",
+    "np.array(['a', None, 1], dtype=object)": '["a",null,1]',
+    "np.ma.masked_array([1, 2], [False, True])": "[1,null]",
+    "np.longdouble(1.5)": "1.5",
+    "np.datetime64('2026-01-02')": '"2026-01-02"',
+    "np.array(['2026-01-02', 'NaT'], dtype='M8[D]')": '["2026-01-02",null]',
+    "np.timedelta64(90, 's')": "90",
+    "np.array([(1, 2.5)], dtype=[('a', int), ('b', float)])": '[{"a":1,"b":2.5}]',
+    "np.rec.array([(1, 2.5)], dtype=[('a', int), ('b', float)])[0]": '{"a":1,"b":2.5}',
+    "type('Mine', (np.ndarray,), {})((2,), int, np.array([1, 2]))": "[1,2]",
+    "{'a': np.arange(2), 'b': (np.float64(0.5),)}": '{"a":[0,1],"b":[0.5]}',
+    "{np.int64(1): 2}": '{"1":2}',
+    "pd.Series([1, 2], index=['a', 'b'])": "[1,2]",
+    "pd.Index(['a', 'b'])": '["a","b"]',
+    "pd.Timestamp('2026-01-02 03:04')": '"2026-01-02T03:04:00"',
+    "pd.Timestamp('2026-01-02', tz='UTC')": '"2026-01-02T00:00:00+00:00"',
+    "pd.Timedelta('90s')": "90",
+    "pd.Period('2026-01')": '"2026-01"',
+    "[pd.NaT, pd.NA, None]": "[null,null,null]",
+    "pd.array([1, None], dtype='Int64')": "[1,null]",
+    "pd.Categorical(['a', None])": '["a",null]',
+    "pd.DataFrame({'a': [1, 2], 'b': ['x', None]})": '[{"a":1,"b":"x"},{"a":2,"b":null}]',
+    "pd.DataFrame({'a': [1.0, 2.5]}, index=['r', 's'])": '[{"a":1},{"a":2.5}]',
+    "pd.DataFrame({'z': [1], 'a': [2]})": '[{"z":1,"a":2}]',
+    "pd.DataFrame({1: [1], None: [2]})": '[{"1":1,"null":2}]',
+    "pd.DataFrame({('a', 'x'): [1], ('a', 'y'): [2]})": '[{"a_x":1,"a_y":2}]',
+    "pd.DataFrame({'t': pd.to_datetime(['2026-01-02', None])})": '[{"t":"2026-01-02T00:00:00"},'
+    '{"t":null}]',
+    "pd.DataFrame({'c': pd.Categorical(['u', 'v'])})": '[{"c":"u"},{"c":"v"}]',
+    "pd.DataFrame({'b': [True, False]})": '[{"b":true},{"b":false}]',
+    "pd.DataFrame({'n': pd.array([1, None], dtype='Int64')})": '[{"n":1},{"n":null}]',
+    "pd.DataFrame({'o': [[1, 2], {'k': 1.5}]})": '[{"o":[1,2]},{"o":{"k":1.5}}]',
+    "pd.DataFrame(index=[1, 2])": "[{},{}]",
+    "pd.DataFrame({'a': []})": "[]",
+    "pd.DataFrame({'a': [1 / 15, 1e-12, 4.79684669349]})": '[{"a":0.0666666667},{"a":0},'
+    '{"a":4.7968466935}]',
+    "pd.DataFrame({'a': [123456789.12345679]})": '[{"a":123456789.12345679}]',
+    "{'inside': pd.DataFrame({'a': [1 / 3]})}": '{"inside":[{"a":0.3333333333}]}',
+    "[1 / 3]": "[0.3333333333333333]",
+    "type('Mine', (pd.DataFrame,), {})({'a': [1]})": '[{"a":1}]',
+}
+
+
+@pytest.mark.parametrize("value", EXAMPLES)
+def test_a_value_of_a_library_is_plain_json(engine: Engine, value: str) -> None:
+    record = engine.run(PROLOGUE + f"def f(i): return {value}")
+    assert not record.failures, record.failures
+    assert record.texts[1].decode() == EXAMPLES[value]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("np.array([1j])", "real and the imaginary part"),
+        ("np.complex128(1j)", "real and the imaginary part"),
+        ("pd.DataFrame([[1, 2]], columns=['a', 'a'])", "two columns named 'a'"),
+        ("pd.DataFrame({'a': [{1}]})", "result.'a'..0. an object of type set"),
+        ("pd.DataFrame({'a': [1]}).groupby('a')", "DataFrameGroupBy"),
+        ("np.random.default_rng()", "Generator"),
+    ],
+)
+def test_what_has_no_json_form_is_told(engine: Engine, value: str, message: str) -> None:
+    failure = engine.run(PROLOGUE + f"def f(i): return {value}").failure
+    assert failure.kind is FailureKind.NOT_JSON
+    assert message in failure.message.replace("[", ".").replace("]", ".") or (
+        message in failure.message
+    )
+
+
+def test_floats_of_a_frame_are_rounded_as_python_rounds(engine: Engine) -> None:
+    """Of any size: numpy's own rounding overflows, or loses digits, where numbers are large."""
+    source = (
+        PROLOGUE
+        + """
+import random
+from fanfold_runtime.plain import to_plain
+def f(i):
+    numbers = [random.uniform(-1, 1) * 10 ** random.uniform(-15, 20) for _ in range(2_000)]
+    numbers += [524288 + k / 1e10 for k in range(100)] + [1e16, 1e300, 0.1, 0.5 / 1e10, -0.0]
+    rounded = [row["a"] for row in to_plain(pd.DataFrame({"a": numbers}), True)]
+    return [(x, r) for x, r in zip(numbers, rounded) if r != round(x, 10)]
+"""
+    )
+    assert engine.run(source, count=4).returned == {i: [] for i in (1, 2, 3, 4)}
+
+
+def test_the_limit_of_length_counts_rows(engine: Engine) -> None:
+    source = PROLOGUE + "def f(i): return pd.DataFrame({'a': range(i), 'b': 1})"
+    assert len(engine.run(source, start=5_000).value) == 5_000
+    assert engine.run(source, start=5_001).failure.kind is FailureKind.TOO_LONG
