@@ -254,7 +254,7 @@ def _descriptors() -> set[str]:
 
 def _is_of_library(number: str) -> bool:
     """Say whether a descriptor reads a file of this environment, such as matplotlib's fonts."""
-    prefixes = (sys.prefix + "/", sys.base_prefix + "/")
+    prefixes = tuple(os.path.realpath(p) + "/" for p in (sys.prefix, sys.base_prefix))
     mode = fcntl.fcntl(int(number), fcntl.F_GETFL) & os.O_ACCMODE
     return mode == os.O_RDONLY and _target(number).startswith(prefixes)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -83,7 +84,8 @@ def log() -> Iterator[int]:
 
 def worker_with(leases: list[Lease], log: int) -> tuple[Worker, Heard, Line]:
     heard, line = Heard(), Line()
-    worker = Worker(1, heard, log)
+    side = cast("socket.socket", None)  # nothing here is given files
+    worker = Worker(1, heard, log, side)
     worker.connection_made(cast("asyncio.BaseTransport", line))
     worker.run = Going(RUN)
     worker.held = [Held(lease) for lease in leases]

@@ -189,14 +189,13 @@ class Pool:
             self._idle.remove(worker)
         worker.state = State.DEAD
         if self._failed_starts >= MAX_FAILED_STARTS and self.zygote.is_alive:
-            os.close(worker.log)
+            worker.shut()
             self.zygote.abort()
             return
         try:
             self._host.worker_exited(worker)
         finally:
-            os.close(worker.log)
-            worker.side.close()
+            worker.shut()
 
     def check(self, now: float) -> None:
         """End a worker that does not start, and a zygote that neither forks nor buries.
@@ -230,8 +229,7 @@ class Pool:
         for worker in self.workers.values():
             worker.state = State.DEAD
             worker.hang_up()
-            os.close(worker.log)
-            worker.side.close()
+            worker.shut()
         self.workers.clear()
         self._idle.clear()
         await self.zygote.close()

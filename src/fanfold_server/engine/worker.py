@@ -193,6 +193,11 @@ class Worker(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def shut(self) -> None:
+        """Close what the server holds of it; once, when it is forgotten."""
+        os.close(self.log)
+        self.side.close()
+
     def output_tail(self, max_bytes: int) -> str:
         """Return the end of what the worker has written since the last call's end."""
         size = os.fstat(self.log).st_size
