@@ -285,7 +285,7 @@ def test_w22_printing_is_1026_with_the_switch_on(start_server: StartServer) -> N
         silent = alice.do_eval("prints", {"parameters": '{"how":"not at all"}'})
         assert silent.content == b'{"result":1}'
         for timeout in (0, 300, 1799, 43201):
-            answer = alice.do_eval("prints", {"timeout": timeout})
+            answer = alice.do_eval("prints", {"asyncFlag": True, "timeout": timeout})
             error = answer.json()
             assert (answer.status_code, error["errorCode"], error["field"]) == (
                 400,

@@ -82,11 +82,15 @@ def log() -> Iterator[int]:
     os.close(number)
 
 
-def worker_with(leases: list[Lease], log: int) -> tuple[Worker, Heard, Line]:
+def worker_with(
+    leases: list[Lease], log: int, *, is_attached: bool = True
+) -> tuple[Worker, Heard, Line]:
     heard, line = Heard(), Line()
     side = cast("socket.socket", None)  # nothing here is given files
     worker = Worker(1, heard, log, side)
     worker.connection_made(cast("asyncio.BaseTransport", line))
+    if is_attached:
+        worker.attached()
     worker.run = Going(RUN)
     worker.held = [Held(lease) for lease in leases]
     return worker, heard, line
@@ -245,6 +249,17 @@ def test_a_frame_about_another_run_is_forged(log: int) -> None:
     assert line.is_cut
     assert heard.events == []
     assert worker.held[0].done == 0
+
+
+def test_a_channel_is_cut_only_when_its_socket_is_attached(log: int) -> None:
+    """Until then uvloop would close the descriptor twice."""
+    worker, heard, line = worker_with([], log, is_attached=False)
+    worker.data_received(bytes(9))
+    worker.data_received(frame(p.HELLO, b"{}"))
+    assert not line.is_cut
+    assert heard.events == []
+    worker.attached()
+    assert line.is_cut
 
 
 def test_a_worker_that_forges_is_told_of_as_such(log: int) -> None:

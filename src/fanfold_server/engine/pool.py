@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import socket
 import time
@@ -144,9 +145,10 @@ class Pool:
             worker.pool = self
             self.workers[worker.number] = worker
             self.zygote.fork(worker.number, theirs.fileno(), their_side.fileno(), appending)
-        self._connecting = asyncio.ensure_future(
+        connecting = asyncio.ensure_future(
             asyncio.get_running_loop().create_connection(lambda: worker, sock=ours)
         )
+        connecting.add_done_callback(functools.partial(_connected, worker, ours))
 
     def started(self, worker: Worker) -> None:
         """Take note of a worker's first word."""
@@ -233,3 +235,12 @@ class Pool:
         self.workers.clear()
         self._idle.clear()
         await self.zygote.close()
+
+
+def _connected(worker: Worker, ours: socket.socket, connecting: asyncio.Future[Any]) -> None:
+    """A worker's channel has its transport, or will never have one."""
+    if connecting.cancelled() or connecting.exception() is not None:
+        ours.close()
+        worker.connection_lost(None)
+    else:
+        worker.attached()

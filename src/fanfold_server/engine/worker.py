@@ -100,7 +100,8 @@ class Worker(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_buffer", "_ended", "_known", "_meters", "_need", "_owner", "_transport",
+        "_buffer", "_ended", "_is_attached", "_is_cut", "_known", "_meters", "_need", "_owner",
+        "_transport",
         "asked_at", "born", "drain_until", "exit_status", "fate", "heard_at", "held", "idle_since",
         "log", "number", "overdue", "pid", "pool", "run", "runs", "side", "silent",
         "state",
@@ -128,6 +129,8 @@ class Worker(asyncio.Protocol):
         )
         self._owner = owner
         self._transport: asyncio.WriteTransport | None = None
+        self._is_attached = False
+        self._is_cut = False
         self._known: OrderedDict[bytes, None] = OrderedDict()
         self._buffer = bytearray()
         self._need = 0
@@ -190,8 +193,19 @@ class Worker(asyncio.Protocol):
 
     def hang_up(self) -> None:
         """Close the channel; a worker that reads the end of it leaves by itself."""
-        if self._transport is not None:
+        self._is_cut = True
+        if self._transport is not None and self._is_attached:
             self._transport.abort()
+
+    def attached(self) -> None:
+        """Take note that the transport has its socket: from now on it may be aborted.
+
+        Before, uvloop would close the descriptor and leave the socket to close it once more, when
+        its number is another's.
+        """
+        self._is_attached = True
+        if self._is_cut or self.state is State.DEAD:  # it was given up meanwhile
+            self.hang_up()
 
     def shut(self) -> None:
         """Close what the server holds of it; once, when it is forgotten."""
@@ -208,8 +222,6 @@ class Worker(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # a stream transport
-        if self.state is State.DEAD:  # it was given up before the loop had come to this
-            self.hang_up()
 
     def connection_lost(self, exc: Exception | None) -> None:
         _ = exc  # a broken channel is as good as a closed one
@@ -218,6 +230,8 @@ class Worker(asyncio.Protocol):
         self._owner.worker_silent(self)
 
     def data_received(self, data: bytes) -> None:
+        if self._is_cut:
+            return
         try:
             if (
                 not self._buffer

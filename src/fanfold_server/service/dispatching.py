@@ -12,6 +12,7 @@ its lease has run out; what a stale agent still brings, its fence gives away.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -137,6 +138,7 @@ class Dispatcher:
         self._held: dict[Batch, Held] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
+        self._overdue = asyncio.Event()
         self._results: list[tuple[BatchResult, asyncio.Future[bool]]] = []
         self._has_results = asyncio.Event()
         self._rows = RowKeeping(blobs=blobs, scratch=scratch)
@@ -265,7 +267,10 @@ class Dispatcher:
         while True:
             for job in await self._insist(lambda: self._store.expire(now=_now())):
                 self._drop_job(job)
-            await asyncio.sleep(POLL_S)
+            self._overdue.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL_S):
+                    await self._overdue.wait()
 
     async def _insist(self, act: Callable[[], Awaitable[T]]) -> T:
         """Do something until the database is there for it."""
@@ -339,6 +344,7 @@ class Dispatcher:
             held.releasing = True
         except RunTimedOut:
             held.dropped = True  # the job's time: `expire` ends it
+            self._overdue.set()
         except UnknownEnvironment as exc:
             return _ending(without_environment(batch, exc.message, indexed=indexed))
         except EngineUnavailable as exc:
