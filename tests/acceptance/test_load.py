@@ -176,9 +176,10 @@ class Footprint:
         with server.client() as client:
             said = client.get("/health").json()
         connections = psutil.Process(server.pid).net_connections("tcp")
-        established = [c for c in connections if c.status == psutil.CONN_ESTABLISHED]
+        # a connection that its client has closed is a descriptor until the server has seen it
+        clients = [c for c in connections if c.status != psutil.CONN_LISTEN]
         alive = len(workers(server.pid))
-        return said["busy"] == said["runs"] == 0 and not established and said["workers"] == alive
+        return said["busy"] == said["runs"] == 0 and not clients and said["workers"] == alive
 
     @property
     def steady(self) -> dict[str, int]:

@@ -15,7 +15,8 @@ from fanfold_server.engine.running import RunLimits
 from fanfold_server.engine.sandbox import Limits, Sandbox
 from fanfold_server.model.environment import Environment
 from fanfold_server.model.job import JobState
-from tests.fakes.house import ALICE, OneEnvironment, opened
+from fanfold_server.service.dispatching import Dispatcher
+from tests.fakes.house import ALICE, House, OneEnvironment, opened
 
 TIMEOUT_S = 2
 DEAD_WITHIN_S = 2.0
@@ -54,26 +55,33 @@ async def test_the_whole_tree_is_dead_soon_after_the_end_of_the_jobs_time(
         spare=None,
     )
     engine.open()
+    try:
+        async with opened(tmp_path, STUBBORN) as house:
+            house.environments = OneEnvironment(libraries.prefix)
+            async with house.working(engine) as agent:
+                await _time_out(house, agent)
+    finally:
+        await engine.close()
+
+
+async def _time_out(house: House, agent: Dispatcher) -> None:
     us = psutil.Process()
-    async with opened(tmp_path, STUBBORN) as house:
-        house.environments = OneEnvironment(libraries.prefix)
-        async with house.working(engine) as agent:
-            job = await house.submit(1, timeout_s=TIMEOUT_S)
-            zygotes: list[psutil.Process] = []
-            before = time.monotonic()
-            while not (zygotes := us.children()) or not agent.in_hand:
-                assert time.monotonic() - before < STARTS_WITHIN_S
-                await asyncio.sleep(0.01)
-            tree: set[psutil.Process] = set()
-            while not (job := await house.jobs.get(ALICE, job.id)).state.is_final:
-                tree |= {p for z in zygotes if z.is_running() for p in z.children(recursive=True)}
-                await asyncio.sleep(0.01)
-            assert job.state is JobState.TIMED_OUT
-            assert job.started is not None
-            assert len(tree) >= 3
-            ended = time.time()
-            while any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in tree):
-                assert time.time() - (job.started.timestamp() + TIMEOUT_S) < DEAD_WITHIN_S
-                await asyncio.sleep(0.01)
-            assert ended - job.started.timestamp() < TIMEOUT_S + DEAD_WITHIN_S
-    await engine.close()
+    others = set(us.children())  # another test's database, say
+    job = await house.submit(1, timeout_s=TIMEOUT_S)
+    zygotes: set[psutil.Process] = set()
+    before = time.monotonic()
+    while not (zygotes := set(us.children()) - others) or not agent.in_hand:
+        assert time.monotonic() - before < STARTS_WITHIN_S
+        await asyncio.sleep(0.01)
+    tree: set[psutil.Process] = set()
+    while not (job := await house.jobs.get(ALICE, job.id)).state.is_final:
+        tree |= {p for z in zygotes if z.is_running() for p in z.children(recursive=True)}
+        await asyncio.sleep(0.01)
+    assert job.state is JobState.TIMED_OUT
+    assert job.started is not None
+    assert len(tree) >= 3
+    overdue = job.started.timestamp() + TIMEOUT_S
+    assert time.time() - overdue < DEAD_WITHIN_S
+    while any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in tree):
+        assert time.time() - overdue < DEAD_WITHIN_S
+        await asyncio.sleep(0.01)
