@@ -194,8 +194,8 @@ class Footprint:
 
     @property
     def sockets(self) -> int:
-        """Sockets but for one a zygote and one a worker."""
-        return self.descriptors["socket"] - self.zygotes - self.workers
+        """Sockets but for one a zygote and two a worker: its channel, and one for open files."""
+        return self.descriptors["socket"] - self.zygotes - 2 * self.workers
 
 
 def test_2000_requests_are_right_while_one_in_a_hundred_loses_a_worker(
