@@ -62,6 +62,7 @@ ASKED: list[tuple[str, str, dict[str, Any]]] = [
     ("group-apply", "j_picky", {"groupBy": "SPECIES"}),
     ("group-apply", "j_picky", {"groupBy": "SPECIES", "onError": "continue"}),
     ("row-apply", "j_picky", {"rows": 50, "onError": "continue"}),
+    ("group-apply", "j_picky", {"graphicsFlag": True, "groupBy": "SPECIES", "onError": "continue"}),
 ]
 
 

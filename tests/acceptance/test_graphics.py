@@ -253,7 +253,7 @@ def test_the_control_argument_asks_for_figures_like_the_flag(painter: Caller) ->
     assert painter.do_eval("draws", overruled).json() == {"result": ["pandas", 6]}
 
 
-def test_a_failed_call_among_drawing_ones_is_told_beside_the_images(painter: Caller) -> None:
+def test_a_failed_call_among_drawing_ones_is_null(painter: Caller) -> None:
     source = (
         "def second_fails(i):\n    import matplotlib.pyplot as plt\n    plt.figure()\n"
         "    if i == 2:\n        raise KeyError(i)\n    return i\n"
@@ -261,7 +261,8 @@ def test_a_failed_call_among_drawing_ones_is_told_beside_the_images(painter: Cal
     painter.store("second_fails", source)
     body = {"times": 3, "graphicsFlag": True, "onError": "continue"}
     said = painter.index_apply("second_fails", body).json()
-    assert [image["TIME"] for image in said["result"].values()] == [1, 3]
+    assert list(said["result"]) == ["0", "1", "2"]
+    assert [image and image["TIME"] for image in said["result"].values()] == [1, None, 3]
     assert [error["index"] for error in said["errors"]] == [2]
 
 

@@ -148,6 +148,23 @@ def test_images_of_a_fan_out_are_keyed_from_zero_and_timed_from_one() -> None:
     }
 
 
+@pytest.mark.parametrize("split", [Once(), Index(times=3)], ids=["once", "index"])
+def test_a_failed_call_among_drawing_ones_is_null_in_its_place(split: Split) -> None:
+    gathered = Gathered()
+    why = Failure(kind=FailureKind.RAISED, type="ValueError", message="no")
+    gathered.outcome(Failed(index=0 if split == Once() else 2, failure=why))
+    if split != Once():
+        gathered.outcome(Returned(index=3, json=b"3", images=()))
+        gathered.outcome(Returned(index=1, json=b"1", images=()))
+    answer = folded(asked(split, graphics=True, on_error=OnError.CONTINUE), gathered)
+    if split == Once():
+        assert answer["result"] == [None]
+    else:
+        assert list(answer["result"]) == ["0", "1", "2"]
+        assert [entry and entry["TIME"] for entry in answer["result"].values()] == [1, None, 3]
+    assert len(answer["errors"]) == 1
+
+
 def test_images_of_one_call_are_a_list_even_if_there_is_one() -> None:
     gathered = Gathered()
     gathered.outcome(Returned(index=0, json=b"null", images=(Image(png=b"p", title=None),)))

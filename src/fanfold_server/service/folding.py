@@ -201,10 +201,11 @@ def _joined(texts: Iterable[bytes]) -> Iterator[bytes]:
 
 def _images(split: Split, gathered: Gathered, keys: Sequence[str] | None) -> list[bytes]:
     """Return `{"result":…` of a run with figures, without the closing brace."""
-    returned = sorted(gathered.returned, key=attrgetter("index"))
+    outcomes: list[Returned | Failed] = [*gathered.returned, *gathered.failed]
+    outcomes.sort(key=attrgetter("index"))
     objects = (
         image
-        for outcome in returned
+        for outcome in outcomes
         for image in image_objects(outcome, call_member(split, outcome.index, keys))
     )
     if isinstance(split, Once | Whole):
@@ -232,12 +233,17 @@ def call_member(split: Split, index: int, keys: Sequence[str] | None) -> bytes:
             assert_never(split)
 
 
-def image_objects(outcome: Returned, timed: bytes) -> Iterator[bytes]:
+def image_objects(outcome: Returned | Failed, timed: bytes) -> Iterator[bytes]:
     """Yield the image objects of one call; one with DATA alone if nothing was drawn.
+
+    A failed call is one `null`.
 
     Args:
         timed: the member that names the call, see `call_member`.
     """
+    if isinstance(outcome, Failed):
+        yield b"null"
+        return
     data = orjson.dumps(str(outcome.json, "utf-8"))
     if not outcome.images:
         yield b'{"DATA":%s%s}' % (data, timed)

@@ -242,30 +242,32 @@ class Reading:
         async for record in self.batches(job.id):
             if record.state is not BatchState.FINISHED:
                 continue
-            async for outcome in self._returned(record):
+            async for outcome in self._outcomes(record):
                 for image in image_objects(outcome, call_member(split, outcome.index, keys)):
                     yield before + (b'"%d":%s' % (number, image) if indexed else image)
                     number, before = number + 1, b","
         yield b"}" if indexed else b"]"
 
-    async def _returned(self, record: BatchRecord) -> AsyncIterator[Returned]:
-        """Yield the calls of a drawing batch that returned, with their images."""
+    async def _outcomes(self, record: BatchRecord) -> AsyncIterator[Returned | Failed]:
+        """Yield the calls of a drawing batch: with their images, or as they failed."""
         batch = record.batch
-        failed = set()
+        failed: dict[int, CallFailure] = {}
         if record.failed:
             found = await self._ledger.failures(batch.job, start=batch.start, limit=batch.count)
-            failed = {failure.index for failure in found}
+            failed = {failure.index: failure for failure in found}
         drawn: dict[int, list[ImageEntry]] = {}
         for entry in await self.images(record):
             drawn.setdefault(entry.index, []).append(entry)
         async for stretch in self.lines(record):
             for index, line in enumerate(stretch.ndjson.splitlines(), stretch.start):
-                if index not in failed:
-                    images = [
-                        Image(png=await self.image(record, index, e.number), title=e.title)
-                        for e in drawn.get(index, ())
-                    ]
-                    yield Returned(index=index, json=line, images=tuple(images))
+                if index in failed:
+                    yield as_failed(failed[index])
+                    continue
+                images = [
+                    Image(png=await self.image(record, index, e.number), title=e.title)
+                    for e in drawn.get(index, ())
+                ]
+                yield Returned(index=index, json=line, images=tuple(images))
 
 
 def as_failed(failure: CallFailure) -> Failed:
