@@ -198,6 +198,19 @@ def test_a_body_that_is_too_large_is_refused_everywhere(
     assert _has_headers(answer, path)
 
 
+@EVERY_OPERATION
+@pytest.mark.parametrize("content", [b"{}", [b"{}"]], ids=["whole", "chunked"])
+def test_a_compressed_body_is_refused_everywhere(
+    small: Caller, method: str, path: str, content: bytes | list[bytes]
+) -> None:
+    """So nothing small that is sent can become something large."""
+    encoded = {"Content-Encoding": "gzip"}
+    answer = small.request(method, _filled(path), content=content, headers=encoded)
+    assert (answer.status_code, answer.json()["errorCode"]) == (415, 2007)
+    assert _is_error(answer)
+    assert _has_headers(answer, path)
+
+
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
     """A developer of a server that takes little."""

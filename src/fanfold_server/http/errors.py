@@ -35,6 +35,7 @@ STATUSES: Final[dict[type[errors.FanfoldError], int]] = {
     errors.JobRunning: 409,
     errors.KeyReused: 409,
     errors.BodyTooLarge: 413,
+    errors.EncodedBody: 415,
     errors.TooManyAttempts: 429,
     errors.QuotaExceeded: 429,
     errors.NoAccounts: 503,

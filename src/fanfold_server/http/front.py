@@ -1,10 +1,10 @@
 """The front door: one plain ASGI callable that every request passes.
 
-It gives the request an id, strips the legacy prefixes, refuses what is too large and whatever
-comes before there is an account, hands runs straight to their route and the rest to the framework,
-completes the headers, turns what is raised into the one error shape, and notes the request in the
-access log. It decides nothing else. A run pays a few microseconds here, so there is no stack of
-middleware and no regular expression.
+It gives the request an id, strips the legacy prefixes, refuses bodies that are too large or
+compressed and whatever comes before there is an account, hands runs straight to their route and the
+rest to the framework, completes the headers, turns what is raised into the one error shape, and
+notes the request in the access log. It decides nothing else. A run pays a few microseconds here,
+so there is no stack of middleware and no regular expression.
 
 What the apps behind it find in the scope, and leave there:
 
@@ -35,6 +35,7 @@ from fanfold_server.http.links import as_forwarded
 from fanfold_server.http.wire import CYCLE, can_write_whole, write_whole
 from fanfold_server.model.errors import (
     BodyTooLarge,
+    EncodedBody,
     FanfoldError,
     MethodNotAllowed,
     NoAccounts,
@@ -58,6 +59,7 @@ _LEGACY: Final = ("/oml/tenants/", "/omlusers/tenants/")
 _LEGACY_PARTS: Final = 7
 _ID_LENGTH: Final = 64
 _UNKNOWN_LENGTH: Final = -1
+_ENCODED: Final = -2
 
 
 class RunPath(NamedTuple):
@@ -121,11 +123,8 @@ class Front:
         path = scope["path"]
         answer = Answer(send, (b"x-request-id", request_id.encode()), scope.get(CYCLE))
         try:
-            limit_bytes = self._longest_body(method, path)
-            if body_bytes > limit_bytes:
-                raise _too_large(limit_bytes, body_bytes)
-            if body_bytes == _UNKNOWN_LENGTH:
-                receive = _counting(receive, limit_bytes)
+            if body_bytes:
+                receive = _within(self._longest_body(method, path), body_bytes, receive)
             if not self._is_open:
                 await self._open(path)
             run = _run_path(path) if path.startswith(_VERSIONS) else None
@@ -258,16 +257,23 @@ class Answer:
 
 
 def _opening(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, int]:
-    """Read the request's id (else empty) and the length of its body from the headers."""
+    """Read the request's id (else empty) and the length of its body from the headers.
+
+    The length is `_UNKNOWN_LENGTH` for a body in chunks, `_ENCODED` for a compressed one.
+    """
     request_id = ""
     body_bytes = 0
     for name, value in headers:
         if name == b"content-length":
-            body_bytes = int(value)
+            if body_bytes != _ENCODED:
+                body_bytes = int(value)
         elif name == b"x-request-id":
             request_id = _sane(value)
         elif name == b"transfer-encoding":
-            body_bytes = _UNKNOWN_LENGTH
+            if body_bytes != _ENCODED:
+                body_bytes = _UNKNOWN_LENGTH
+        elif name == b"content-encoding" and value.strip().lower() not in {b"", b"identity"}:
+            body_bytes = _ENCODED
     return request_id, body_bytes
 
 
@@ -310,6 +316,15 @@ def _too_large(limit_bytes: int, body_bytes: int | None = None) -> BodyTooLarge:
         f"The request body may have {limit_bytes} bytes; this one has {size}.",
         limit_bytes=limit_bytes,
     )
+
+
+def _within(limit_bytes: int, body_bytes: int, receive: Receive) -> Receive:
+    """Refuse a body that is compressed or too large, or see to it that it does not become so."""
+    if body_bytes == _ENCODED:
+        raise EncodedBody
+    if body_bytes > limit_bytes:
+        raise _too_large(limit_bytes, body_bytes)
+    return _counting(receive, limit_bytes) if body_bytes == _UNKNOWN_LENGTH else receive
 
 
 def _counting(receive: Receive, limit_bytes: int) -> Receive:

@@ -69,6 +69,12 @@ class BodyTooLarge(CallerError):
     code = 2006
 
 
+class EncodedBody(CallerError):
+    """The request body is compressed; send it as it is, without Content-Encoding."""
+
+    code = 2007
+
+
 class UnknownScript(CallerError):
     """There is no script of this name that you may use."""
 
