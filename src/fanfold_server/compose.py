@@ -154,6 +154,7 @@ async def _open_running(
     blobs = _blobs(settings)
     jobs = Jobs(
         store=store.jobs,
+        upkeep=store.jobs,
         ledger=store.ledger,
         blobs=blobs,
         signals=store.signals,
@@ -183,6 +184,7 @@ async def _open_running(
         else:
             applying = Relaying(
                 store=store.jobs,
+                upkeep=store.jobs,
                 ledger=store.ledger,
                 blobs=blobs,
                 signals=store.signals,
@@ -191,7 +193,12 @@ async def _open_running(
                 rows=rows.source,
             )
             health = _without_engine
-        keeper = Housekeeping(store=store.jobs, blobs=blobs, retention_days=settings.retention_days)
+        keeper = Housekeeping(
+            store=store.jobs,
+            upkeep=store.jobs,
+            blobs=blobs,
+            retention_days=settings.retention_days,
+        )
         keeper.open()
         stack.push_async_callback(keeper.close)
         yield Running(

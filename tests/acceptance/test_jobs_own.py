@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import re
@@ -290,31 +289,6 @@ def test_the_form_follows_accept(alice: Caller, accept: str, form: str | None) -
         assert (answer.status_code, answer.json()["errorCode"]) == (406, 2027)
     else:
         assert (answer.status_code, answer.headers["content-type"]) == (200, form)
-
-
-@pytest.mark.parametrize(
-    ("returned", "rows"),
-    [
-        ("i / 2", [["index", "value"], ["1", "0.5"], ["2", "1"]]),
-        ("'a,\"b\\n'", [["index", "value"], ["1", 'a,"b\n'], ["2", 'a,"b\n']]),
-        ("[i, None]", [["index", "value"], ["1", "[1,null]"], ["2", "[2,null]"]]),
-        (
-            "{'x': i} if i == 1 else {'y': True}",
-            [["index", "x", "y"], ["1", "1", ""], ["2", "", "true"]],
-        ),
-        (
-            "[{'index': i}, {'index': -i}]",
-            [["index_", "index"], ["1", "1"], ["1", "-1"], ["2", "2"], ["2", "-2"]],
-        ),
-        ("1 // (i - 1)", [["index", "value"], ["1", ""], ["2", "1"]]),
-    ],
-)
-def test_csv_is_a_table_of_all_rows(alice: Caller, returned: str, rows: list[list[str]]) -> None:
-    alice.store("own_table", f"def own_table(i):\n    return {returned}\n")
-    location = submit(alice, "index-apply", "own_table", times=2, onError="continue")
-    job = ended(alice, location)
-    answer = alice.get(f"{JOBS}/{job['id']}/results", headers={"Accept": "text/csv"})
-    assert list(csv.reader(io.StringIO(answer.text, newline=""))) == rows
 
 
 def test_a_summary_is_that_of_the_numbers(alice: Caller) -> None:

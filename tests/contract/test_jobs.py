@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import URL
 
 from fanfold_server.model.apply import OnError, ServiceLevel
+from fanfold_server.model.errors import TooLate
 from fanfold_server.model.job import JobState
 from fanfold_server.model.outcome import FailureKind
 from fanfold_server.store.port import (
@@ -377,3 +378,46 @@ async def test_one_operation_that_fails_does_not_harm_those_beside_it(store: Sto
     assert {job.id for job in await store.ledger.jobs(JobFilter())} == {
         job.id for job in (done[0], done[2]) if not isinstance(job, BaseException)
     }
+
+
+async def test_blobs_of_a_job_that_never_came_are_told(store: Store) -> None:
+    """They are stored before the job is, and whoever was about to submit it may have died."""
+    never, came = str(uuid4()), str(uuid4())
+    for job_id in (never, came):
+        for _ in range(2):  # as after a broken connection
+            await store.jobs.announce(job_id, until=at(1000))
+    for _ in range(2):
+        _, new = await store.jobs.submit(
+            came, SPEC, plan_of(1, 1), now=at(5), quota=Quota(), announced=True
+        )
+        assert new
+    assert await store.jobs.prune(before=START, now=at(999)) == []
+    assert await store.jobs.prune(before=START, now=at(1001)) == [never]
+    await store.jobs.forget([never], deleted_before=at(2000))
+    assert await store.jobs.prune(before=START, now=at(1001)) == []
+
+
+async def test_a_job_that_comes_too_late_for_its_blobs_is_refused(store: Store) -> None:
+    job_id = str(uuid4())
+    await store.jobs.announce(job_id, until=at(1000))
+    with pytest.raises(TooLate):
+        await store.jobs.submit(
+            job_id, SPEC, plan_of(1, 1), now=at(1000), quota=Quota(), announced=True
+        )
+    with pytest.raises(TooLate):  # forgotten altogether
+        await store.jobs.submit(
+            str(uuid4()), SPEC, plan_of(1, 1), now=START, quota=Quota(), announced=True
+        )
+    assert await store.ledger.jobs(JobFilter()) == []
+
+
+async def test_an_announced_job_that_is_an_earlier_one_stays_announced(store: Store) -> None:
+    """Its blobs are nobody's, whether or not whoever stored them still removes them."""
+    first = await submit(store.jobs, key="k")
+    job_id = str(uuid4())
+    await store.jobs.announce(job_id, until=at(1000))
+    job, new = await store.jobs.submit(
+        job_id, SPEC, plan_of(1, 1), now=START, quota=Quota(), idempotency_key="k", announced=True
+    )
+    assert (job.id, new) == (first.id, False)
+    assert await store.jobs.prune(before=START, now=at(1001)) == [job_id]

@@ -138,6 +138,7 @@ async def opened(folder: Path, source: str = "def f(i): ...") -> AsyncIterator[H
         blobs = MemoryBlobs()
         jobs = Jobs(
             store=store.jobs,
+            upkeep=store.jobs,
             ledger=store.ledger,
             blobs=blobs,
             signals=store.signals,

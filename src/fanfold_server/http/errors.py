@@ -43,6 +43,7 @@ STATUSES: Final[dict[type[errors.FanfoldError], int]] = {
     errors.ShuttingDown: 503,
     errors.EngineUnavailable: 503,
     errors.DataUnavailable: 503,
+    errors.TooLate: 503,
     errors.RunTimedOut: 504,
     errors.DiskFull: 507,
     errors.FanfoldError: 500,

@@ -191,6 +191,13 @@ async def read_results(
         str | None,
         Header(alias="Last-Event-ID", description="The last index that you have, for `from`."),
     ] = None,
+    formulas: Annotated[
+        Literal["keep", "escape"],
+        Query(
+            description="CSV: `escape` puts an apostrophe before texts that begin with `=`, `+`, "
+            "`-`, `@`, a tab or a line break, which spreadsheets may take for formulas."
+        ),
+    ] = "keep",
 ) -> Response:
     """Read the values in index order, in the form that the header Accept asks for.
 
@@ -211,7 +218,8 @@ async def read_results(
     if not job.state.is_final:
         raise JobRunning(f"The job is {job.state}: until it has ended there is only {NDJSON}.")
     if form == CSV:
-        table = csv_table(jobs, caller, job_id, start=max(begin or 0, first_index(job.spec)))
+        first = max(begin or 0, first_index(job.spec))
+        table = csv_table(jobs, caller, job_id, start=first, escape=formulas == "escape")
         return streamed(table, media_type=f"{CSV}; charset=utf-8; header=present")
     if begin is not None:
         raise InvalidField(f'"from" goes with {NDJSON} and {CSV}.', field="from")

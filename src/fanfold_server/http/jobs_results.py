@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -22,6 +22,7 @@ LINES_AT_ONCE: Final = 500
 VALUE_COLUMN: Final = "value"
 INDEX_COLUMN: Final = "index"
 _NULL: Final = b"null"
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 async def ndjson(
@@ -92,31 +93,54 @@ async def summarized(
 # --------------------------------------------------------------------------------------------- CSV
 
 
-async def csv_table(jobs: Jobs, actor: Actor, job_id: str, *, start: int) -> AsyncIterator[bytes]:
+async def csv_table(
+    jobs: Jobs, actor: Actor, job_id: str, *, start: int, escape: bool = False
+) -> AsyncIterator[bytes]:
     """Yield the values as a table, with the call's index in the first column.
 
     An object is a row and a list of objects several; anything else stands in the column `value`.
     The columns are those of all rows, in the order of their first appearance: the values are read
     twice, once for the columns. A failed call is a row with nothing but its index. A cell holds
     text as it is, nothing for null, and JSON for everything else.
+
+    Cells are made in a thread, a stretch at a time: nobody else waits for a large table.
+
+    Args:
+        jobs: the use cases.
+        actor: who reads.
+        job_id: of the actor's.
+        start: index of the first call.
+        escape: put an apostrophe before texts that spreadsheets would take for formulas.
     """
     columns: dict[str, None] = {}
     async for stretch in jobs.values(actor, job_id, start=start):
-        async for lines in _slices(stretch):
-            for _, row in _rows(lines):
-                columns.update(dict.fromkeys(row))
+        columns |= await asyncio.to_thread(_columns, stretch)
     index_column = INDEX_COLUMN
     while index_column in columns:
         index_column += "_"
+    cell = _harmless if escape else _cell
     buffer = io.StringIO()
-    writer = csv.writer(buffer)
-    writer.writerow([index_column, *columns])
+    csv.writer(buffer).writerow([index_column, *map(cell, columns)])
+    yield buffer.getvalue().encode()
     async for stretch in jobs.values(actor, job_id, start=start):
-        async for lines in _slices(stretch):
-            for index, row in _rows(lines):
-                writer.writerow([index, *(_cell(row.get(column)) for column in columns)])
-            yield _taken(buffer)
-    yield _taken(buffer)
+        yield await asyncio.to_thread(_table, stretch, tuple(columns), cell)
+
+
+def _columns(stretch: Stretch) -> dict[str, None]:
+    return {column: None for _, row in _rows(_numbered(stretch)) for column in row}
+
+
+def _table(stretch: Stretch, columns: Sequence[str], cell: Callable[[object], object]) -> bytes:
+    buffer = io.StringIO()
+    csv.writer(buffer).writerows(
+        [index, *[cell(row.get(column)) for column in columns]]
+        for index, row in _rows(_numbered(stretch))
+    )
+    return buffer.getvalue().encode()
+
+
+def _numbered(stretch: Stretch) -> Iterable[tuple[int, bytes]]:
+    return enumerate(stretch.ndjson.splitlines(), stretch.start)
 
 
 def _rows(lines: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -140,9 +164,10 @@ def _cell(value: object) -> object:
     return orjson.dumps(value).decode()
 
 
-def _taken(buffer: io.StringIO) -> bytes:
-    """Take out what has been written."""
-    text = buffer.getvalue()
-    buffer.seek(0)
-    buffer.truncate()
-    return text.encode()
+def _harmless(value: object) -> object:
+    """Make a cell of which no spreadsheet takes a text for a formula.
+
+    Source: OWASP, "CSV Injection" (the characters; the apostrophe makes the rest text).
+    """
+    cell = _cell(value)
+    return f"'{cell}" if isinstance(value, str) and value.startswith(_FORMULA) else cell

@@ -324,6 +324,12 @@ class DiskFull(ServerError):
     code = 5006
 
 
+class TooLate(ServerError):
+    """What the job begins with took longer to store than it is kept without the job; try again."""
+
+    code = 5008
+
+
 class DataUnavailable(ServerError):
     """The data process is not there at the moment; the request may be sent again."""
 

@@ -7,13 +7,16 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from fanfold_server.store.port import Blobs, JobStore, job_prefix
+from fanfold_server.store.port import Blobs, JobStore, Upkeep, job_prefix
 
 ROUND_S = 60.0
 """How often it looks."""
 
 STALE_S = 3600.0
 """So long after a job was deleted an agent that knows nothing of it may still write its blobs."""
+
+ANNOUNCED_S = 6 * 3600.0
+"""So long blobs may be there before their job is: a large job is copied for a while."""
 
 
 class Housekeeping:
@@ -23,8 +26,11 @@ class Housekeeping:
         retention_days: how long a job is kept after its end; 0: for ever.
     """
 
-    def __init__(self, *, store: JobStore, blobs: Blobs, retention_days: int) -> None:
+    def __init__(
+        self, *, store: JobStore, upkeep: Upkeep, blobs: Blobs, retention_days: int
+    ) -> None:
         self._store = store
+        self._upkeep = upkeep
         self._blobs = blobs
         self._retention_days = retention_days
         self._task: asyncio.Task[None] | None = None
@@ -53,8 +59,13 @@ class Housekeeping:
         await self._store.expire(now=now)
         days = self._retention_days
         before = now - timedelta(days=days) if days else datetime.min.replace(tzinfo=UTC)
-        gone = await self._store.prune(before=before, now=now)
+        gone = await self._upkeep.prune(before=before, now=now)
         for job in gone:
             await self._blobs.remove(job_prefix(job))
         if gone:
-            await self._store.forget(gone, deleted_before=now - timedelta(seconds=STALE_S))
+            await self._upkeep.forget(gone, deleted_before=now - timedelta(seconds=STALE_S))
+
+
+async def announce(upkeep: Upkeep, job_id: str) -> None:
+    """Say that blobs of a job come before it does: if it never comes, they are removed."""
+    await upkeep.announce(job_id, until=datetime.now(UTC) + timedelta(seconds=ANNOUNCED_S))

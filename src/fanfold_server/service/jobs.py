@@ -28,6 +28,7 @@ from fanfold_server.rows.port import RowSource
 from fanfold_server.service.bell import Bell
 from fanfold_server.service.continuing import Continuing
 from fanfold_server.service.entries import Entries, ErrorGroup, OutcomeEntry
+from fanfold_server.service.housekeeping import announce
 from fanfold_server.service.library import Library
 from fanfold_server.service.planning import (
     DATA_VERBS,
@@ -49,6 +50,7 @@ from fanfold_server.store.port import (
     Planned,
     Quota,
     Signals,
+    Upkeep,
     job_prefix,
 )
 
@@ -81,6 +83,7 @@ class Jobs:
         self,
         *,
         store: JobStore,
+        upkeep: Upkeep,
         ledger: Ledger,
         blobs: Blobs,
         signals: Signals,
@@ -90,6 +93,7 @@ class Jobs:
     ) -> None:
         self._rows = RowKeeping(blobs=blobs, source=rows)
         self._store = store
+        self._upkeep = upkeep
         self._ledger = ledger
         self._blobs = blobs
         self._signals = signals
@@ -117,6 +121,7 @@ class Jobs:
             return job
         is_new = False
         try:
+            await announce(self._upkeep, job_id)
             kept = await self._rows.keep(job_id, apply)
             job, is_new = await self._submit(job_id, apply, submission, kept.calls)
         finally:
@@ -145,6 +150,7 @@ class Jobs:
             now=_now(),
             quota=self._quota,
             idempotency_key=submission.idempotency_key,
+            announced=apply.input is not None,
         )
         return (job if is_new else _same(job, spec)), is_new
 
@@ -202,6 +208,7 @@ class Jobs:
         new = str(uuid.uuid4())
         kept = False
         try:
+            await announce(self._upkeep, new)
             if old.spec.verb in DATA_VERBS:
                 await self._rows.copy(old.id, new)
             plan = await self._continuing.plan(old, new, times=spec.times)
@@ -212,10 +219,11 @@ class Jobs:
                 now=_now(),
                 quota=self._quota,
                 idempotency_key=idempotency_key,
+                announced=True,
             )
         finally:
             if not kept:
-                await self._blobs.remove(job_prefix(new))
+                await asyncio.shield(self._blobs.remove(job_prefix(new)))
         return job if kept else _same(job, spec)
 
     # ------------------------------------------------------------------ looking

@@ -15,6 +15,7 @@ from fanfold_server.rows.port import RowSource
 from fanfold_server.service.applying import CallerLeft
 from fanfold_server.service.bell import Bell
 from fanfold_server.service.folding import named
+from fanfold_server.service.housekeeping import announce
 from fanfold_server.service.planning import DATA_VERBS, batches_of, first_index, spec_of
 from fanfold_server.service.reading import Reading, as_failed
 from fanfold_server.service.rowkeeping import RowKeeping, read_kept
@@ -25,6 +26,7 @@ from fanfold_server.store.port import (
     Planned,
     Quota,
     Signals,
+    Upkeep,
     job_prefix,
 )
 
@@ -47,12 +49,14 @@ class Relaying:
         ledger: Ledger,
         blobs: Blobs,
         signals: Signals,
+        upkeep: Upkeep,
         timeout_s: float,
         max_answer_bytes: int,
         rows: RowSource | None = None,
     ) -> None:
         self._rows = RowKeeping(blobs=blobs, source=rows)
         self._store = store
+        self._upkeep = upkeep
         self._ledger = ledger
         self._blobs = blobs
         self._signals = signals
@@ -85,6 +89,7 @@ class Relaying:
     async def _submit(self, job_id: str, apply: Apply) -> None:
         calls = None
         if apply.input is not None:
+            await announce(self._upkeep, job_id)
             calls = (await self._rows.keep(job_id, apply)).calls
         spec = spec_of(apply, api_version="v1", timeout_s=JOB_TIMEOUT_S, calls=calls)
         cut = batches_of(first_index(spec), spec.times, graphics=spec.graphics)
@@ -94,6 +99,7 @@ class Relaying:
             [Planned(start=start, count=count) for start, count in cut],
             now=datetime.now(UTC),
             quota=Quota(),
+            announced=apply.input is not None,
         )
 
     async def _wait(self, job_id: str, bell: Bell, leaving: Callable[[], Awaitable[None]]) -> Job:

@@ -186,6 +186,7 @@ class JobStore(Protocol):
         now: datetime,
         quota: Quota,
         idempotency_key: str | None = None,
+        announced: bool = False,
     ) -> tuple[Job, bool]:
         """Store a job. When this returns, it survives everything.
 
@@ -196,6 +197,7 @@ class JobStore(Protocol):
             now: the time of submission.
             quota: what the owner may have with this job.
             idempotency_key: of the owner's choice, ≤ 255 characters.
+            announced: the id was announced (`Upkeep.announce`): its blobs are the job's from now.
 
         Returns:
             The job and True; the owner's earlier job with the same key and False.
@@ -203,6 +205,7 @@ class JobStore(Protocol):
         Raises:
             QuotaExceeded: with what and how much (details `limit`, `used`, `quota`).
             DiskFull: there is no room for it.
+            TooLate: it was announced, but until a time that has passed.
         """
         ...
 
@@ -269,25 +272,6 @@ class JobStore(Protocol):
 
     async def expire(self, *, now: datetime) -> list[str]:
         """End as `timed_out` the jobs whose deadline has passed; return their ids."""
-        ...
-
-    async def prune(self, *, before: datetime, now: datetime) -> list[str]:
-        """Remove jobs that ended before `before`, and sources that no job needs.
-
-        Returns:
-            Ids of jobs that are gone and whose blobs may still be there; each again at every
-            call, until it is forgotten.
-        """
-        ...
-
-    async def forget(self, jobs: Collection[str], *, deleted_before: datetime) -> None:
-        """Note that no blob of these jobs is left.
-
-        Args:
-            jobs: their ids.
-            deleted_before: one that was deleted later is kept in mind: a stale agent may still be
-                writing blobs of it.
-        """
         ...
 
 

@@ -41,6 +41,7 @@ from fanfold_server.store.jobs_port import (
     job_prefix,
 )
 from fanfold_server.store.tables_port import TableStore
+from fanfold_server.store.upkeep_port import Upkeep
 
 __all__ = [
     "INLINE_BYTES",
@@ -72,6 +73,7 @@ __all__ = [
     "Signals",
     "TableStore",
     "TokenRecord",
+    "Upkeep",
     "Usage",
     "blob_key",
     "image_key",

@@ -279,7 +279,8 @@ deleted_job = Table(
     Column("uuid", String(36), primary_key=True),
     Column("deleted", UtcDateTime(), nullable=False),
 )
-"""Jobs whose blobs may still be there."""
+"""Jobs whose blobs may still be there: from `deleted` on, which of a job that is announced, and not
+submitted yet, is still to come."""
 
 data_table = Table(
     "data_table",

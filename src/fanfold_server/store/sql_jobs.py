@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -20,7 +20,7 @@ from sqlalchemy import (
     update,
 )
 
-from fanfold_server.model.errors import DiskFull, QuotaExceeded
+from fanfold_server.model.errors import DiskFull, QuotaExceeded, TooLate
 from fanfold_server.model.job import Batch, Job, JobSpec, JobState
 from fanfold_server.store import sql_claiming, sql_finishing, sql_leases
 from fanfold_server.store.job_rows import AnyRow, content_values, job_of, line_of, spec_values
@@ -43,6 +43,9 @@ SOURCES_KEPT_IN_MIND = 10_000
 
 RETRY_AFTER_S = 30
 """What an account over its quota is told: jobs end all the time."""
+
+MARGIN_S = 300
+"""So long before an announcement lapses nothing is submitted under it: clocks differ."""
 
 _PRUNE_AT_ONCE = 200
 
@@ -75,6 +78,10 @@ _STALE = (
     .limit(_PRUNE_AT_ONCE)
     .with_for_update()
 )
+_ANNOUNCED = (
+    select(deleted_job.c.deleted).where(deleted_job.c.uuid == bindparam("its_uuid"))
+).with_for_update()
+_COME = delete(deleted_job).where(deleted_job.c.uuid == bindparam("its_uuid"))
 _UNUSED_SOURCES = delete(source).where(
     ~exists(select(literal_column("1")).where(job.c.digest == source.c.digest))
 )
@@ -95,7 +102,7 @@ class _Remembered:
 
 
 class SqlJobs:
-    """`JobStore` over SQL.
+    """`JobStore` and `Upkeep` over SQL.
 
     Args:
         writer: runs the operations.
@@ -121,6 +128,7 @@ class SqlJobs:
         now: datetime,
         quota: Quota,
         idempotency_key: str | None = None,
+        announced: bool = False,
     ) -> tuple[Job, bool]:
         assert plan
 
@@ -133,9 +141,14 @@ class SqlJobs:
             if not self._has_room():
                 raise DiskFull
             self._check_quota(connection, spec.owner, quota)
+            if announced:
+                _check_announced(connection, job_id, now)
             try:
                 self._see_source(connection, spec)
-                return _submit(transaction, job_id, spec, plan, now=now, key=idempotency_key)
+                submitted = _submit(transaction, job_id, spec, plan, now=now, key=idempotency_key)
+                if announced and submitted[1]:
+                    connection.execute(_COME, {"its_uuid": job_id})
+                return submitted
             except Exception:
                 # The operation is called again if another process pruned the source; and a
                 # source that is rolled back was never stored.
@@ -271,6 +284,15 @@ class SqlJobs:
         self._stored_bytes.clear()  # there may be room now
         return deleted
 
+    async def announce(self, job_id: str, *, until: datetime) -> None:
+        def operation(transaction: Transaction) -> None:
+            # As if it were deleted already, some time from now; repeated, it says the same.
+            values = {"uuid": job_id, "deleted": until}
+            dialect = transaction.connection.dialect.name
+            transaction.connection.execute(insert_new(dialect, deleted_job), values)
+
+        await self._writer.run(operation)
+
     async def prune(self, *, before: datetime, now: datetime) -> list[str]:
         def some(transaction: Transaction) -> int:
             rows = transaction.connection.execute(_STALE, {"before": before}).all()
@@ -280,7 +302,8 @@ class SqlJobs:
         def rest(transaction: Transaction) -> list[str]:
             self._sources.clear()
             transaction.connection.execute(_UNUSED_SOURCES)
-            return list(transaction.connection.scalars(select(deleted_job.c.uuid)))
+            gone = select(deleted_job.c.uuid).where(deleted_job.c.deleted <= now)
+            return list(transaction.connection.scalars(gone))
 
         # A few at a time, so that nobody waits long behind this.
         while await self._writer.run(some) == _PRUNE_AT_ONCE:
@@ -306,6 +329,16 @@ class SqlJobs:
 def _earlier(connection: Connection, owner: str, key: str) -> Job | None:
     row = connection.execute(_BY_KEY, {"its_owner": owner, "its_key": key}).one_or_none()
     return None if row is None else _job(row)
+
+
+def _check_announced(connection: Connection, job_id: str, now: datetime) -> None:
+    """Refuse a job whose blobs may be gone; one that this very call has stored is let through."""
+    its = {"its_uuid": job_id}
+    until = connection.scalar(_ANNOUNCED, its)
+    if until is None and connection.execute(_BY_UUID, its).one_or_none() is not None:
+        return
+    if until is None or until < now + timedelta(seconds=MARGIN_S):
+        raise TooLate
 
 
 def _submit(
