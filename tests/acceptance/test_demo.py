@@ -90,12 +90,22 @@ def test_the_bootstrap_tells_interval_and_speed_and_can_be_repeated(shown: Shown
     assert "the same seed with 7 workers instead of 4: byte-equal values" in shown.text
 
 
+def test_tables_are_loaded_and_a_model_is_fitted_per_group(shown: Shown) -> None:
+    for table, rows in (("IRIS", 150), ("GRADE", 10), ("PENGUINS", 344)):
+        assert f"✓ {table} has {rows} rows" in shown.text
+    assert "✓ 3 models; their slopes are those of Python's statistics module" in shown.text
+    assert "-T iris.csv" in shown.text
+
+
 def test_images_and_a_page_that_needs_nothing_else_are_left(shown: Shown) -> None:
     names = {"test_seaborn_idx-1.png", "test_seaborn_idx-2.png", "RandomRedDots-1.png"}
     assert {path.name for path in shown.output.iterdir()} == {
         *names,
         "bootstrap.json",
+        "grade.csv",
         "index.html",
+        "iris.csv",
+        "penguins.csv",
     }
     assert all((shown.output / name).read_bytes().startswith(PNG) for name in names)
     page = (shown.output / "index.html").read_text(encoding="utf-8")

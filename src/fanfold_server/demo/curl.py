@@ -39,11 +39,13 @@ class Request:
         method: GET, POST or PUT.
         path: begins with a slash.
         json: the body's text, or "@" and a file's name relative to the curl's folder.
+        csv: in place of it, the name of a file in that folder, to be sent as it is.
     """
 
     method: str
     path: str
-    json: str
+    json: str = ""
+    csv: str = ""
 
 
 class Curl:
@@ -96,10 +98,13 @@ class Curl:
 
     def _words(self, request: Request) -> list[str]:
         """Give curl's options in pairs, and the URL last."""
-        words = [] if request.method == "POST" else ["-X", request.method]
+        words = [] if request.method == "POST" or request.csv else ["-X", request.method]
         if self.token is not None:
             words += ["-H", f"Authorization: Bearer {self.token}"]
-        words += ["-H", "Content-Type: application/json", "-d", request.json]
+        if request.csv:
+            words += ["-H", "Content-Type: text/csv", "-T", request.csv]
+        else:
+            words += ["-H", "Content-Type: application/json", "-d", request.json]
         return [*words, self._url + request.path]
 
 

@@ -44,9 +44,18 @@ def mean_difference(index, rng, first, second):
 """
 """`rng` is a Generator that the server seeds from the run's seed and the index."""
 
+PETALS: Final = """\
+def petals(dat):
+    from sklearn.linear_model import LinearRegression
+    x, y = dat[["Petal_Length"]], dat["Petal_Width"]
+    model = LinearRegression().fit(x, y)
+    return {"rows": len(dat), "slope": model.coef_[0], "r2": model.score(x, y)}
+"""
+
 SOURCES: Final = {
     "compute_random_mean": COMPUTE_RANDOM_MEAN,
     "test_seaborn_idx": TEST_SEABORN_IDX,
     "RandomRedDots": RANDOM_RED_DOTS,
+    "petals": PETALS,
     "mean_difference": BOOTSTRAP,
 }

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from importlib.resources import files
 
 from fanfold_server.demo import histogram
-from fanfold_server.demo.steps import Picture, Step
+from fanfold_server.demo.step import Picture, Step
 
 TAG_LINE = "Fan out the calls, fold the answers back into one JSON."
 

@@ -17,7 +17,8 @@ import click
 from fanfold_server.demo.curl import Curl, CurlFailed
 from fanfold_server.demo.page import write_page
 from fanfold_server.demo.server import ServerFailed, throw_away
-from fanfold_server.demo.steps import Different, Step, steps
+from fanfold_server.demo.step import Different, Step
+from fanfold_server.demo.steps import steps
 
 _CHECKOUT = Path(__file__).parents[3]
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from fanfold_server.demo import bootstrap
-from fanfold_server.demo.curl import Answer, Curl, Request
+from fanfold_server.demo.curl import Curl, Request
+from fanfold_server.demo.data_steps import fit, load
 from fanfold_server.demo.functions import SOURCES
+from fanfold_server.demo.step import RUN, Finding, Picture, Step, compact, expect, shortened
 
 DOCUMENTED: Final = (
     b'{"result":[7.203244934421581,0.25926231827891333,7.081478226181048,5.4723224917572235,'
@@ -24,67 +24,17 @@ DOCUMENTED: Final = (
 
 BOOTSTRAP_FILE: Final = "bootstrap.json"
 
-_RUN: Final = "/oml/api/py-scripts/v1/"
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _LIFETIME_S: Final = 3600
-_SHOWN_CHARACTERS: Final = 420
-
-
-class Different(Exception):
-    """An answer is so different from the documented one that the demo cannot go on."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """What was compared, in words, and whether it is as it should be."""
-
-    text: str
-    is_right: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
-    """A figure that came back; `name` is the file's, `caption` what came with it."""
-
-    name: str
-    png: bytes
-    caption: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One request and what came of it.
-
-    Attributes:
-        about: one sentence for people.
-        source: the stored function, or empty.
-        request: the command, as it may be pasted.
-        answer: the body, shortened where it is long.
-        estimate: set by the bootstrap alone.
-    """
-
-    title: str
-    about: str
-    request: str
-    answer: str
-    source: str = ""
-    findings: list[Finding] = field(default_factory=list)
-    pictures: list[Picture] = field(default_factory=list)
-    estimate: bootstrap.Estimate | None = None
-
-    @property
-    def is_right(self) -> bool:
-        """Whether everything is as it should be."""
-        return all(finding.is_right for finding in self.findings)
 
 
 def log_in(curl: Curl, *, user: str, password: str) -> Step:
     """Obtain a token and give it to curl."""
     body = {"grant_type": "password", "username": user, "password": password}
-    request = Request(method="POST", path="/omlusers/api/oauth2/v1/token", json=_compact(body))
+    request = Request(method="POST", path="/omlusers/api/oauth2/v1/token", json=compact(body))
     shown = curl.shown(request)
     answer = curl.send(request)
-    members = _expect(answer, 200, "the login")
+    members = expect(answer, 200, "the login")
     token = members["accessToken"]
     lifetime = members.get("expiresIn")
     curl.token = token
@@ -104,10 +54,10 @@ def store(curl: Curl) -> Step:
     answers = []
     for name, source in SOURCES.items():
         request = Request(
-            method="PUT", path=f"/api/v1/scripts/{name}", json=_compact({"source": source})
+            method="PUT", path=f"/api/v1/scripts/{name}", json=compact({"source": source})
         )
         answer = curl.send(request)
-        _expect(answer, 201, f"storing {name}")
+        expect(answer, 201, f"storing {name}")
         shown.append(curl.shown(request))
         answers.append(answer.body.decode())
         findings.append(Finding(text=f"stored {name}", is_right=True))
@@ -123,10 +73,10 @@ def store(curl: Curl) -> Step:
 def plain(curl: Curl) -> Step:
     """Send the first documented example."""
     request = Request(
-        method="POST", path=_RUN + "index-apply/compute_random_mean", json='{"times":10}'
+        method="POST", path=RUN + "index-apply/compute_random_mean", json='{"times":10}'
     )
     answer = curl.send(request)
-    _expect(answer, 200, "index-apply")
+    expect(answer, 200, "index-apply")
     size = len(DOCUMENTED)
     is_same = answer.body == DOCUMENTED
     words = "byte-equal to" if is_same else "DIFFERENT from"
@@ -149,9 +99,9 @@ def plain(curl: Curl) -> Step:
 def figures_by_index(curl: Curl) -> Step:
     """Send the documented example of index-apply with figures."""
     body = '{"times":2,"envName":"seaborn","graphicsFlag":true}'
-    request = Request(method="POST", path=_RUN + "index-apply/test_seaborn_idx", json=body)
+    request = Request(method="POST", path=RUN + "index-apply/test_seaborn_idx", json=body)
     answer = curl.send(request)
-    members = _expect(answer, 200, "index-apply with figures")["result"]
+    members = expect(answer, 200, "index-apply with figures")["result"]
     wanted = {
         str(n): {"DATA": f"{n + 1}", "TIME": n + 1, "TITLE": f"Title {n + 1}", "ID": 1}
         for n in range(2)
@@ -173,7 +123,7 @@ def figures_by_index(curl: Curl) -> Step:
         about="The documented example with figures: an image comes back for each call.",
         source=SOURCES["test_seaborn_idx"],
         request=curl.shown(request),
-        answer=_shortened(answer),
+        answer=shortened(answer),
         findings=[
             Finding(text='the keys are "0" and "1"', is_right=list(members) == ["0", "1"]),
             Finding(
@@ -188,9 +138,9 @@ def figures_by_index(curl: Curl) -> Step:
 def figure_once(curl: Curl) -> Step:
     """Send the documented example of do-eval with a figure."""
     body = '{"graphicsFlag":true,"service":"LOW"}'
-    request = Request(method="POST", path=_RUN + "do-eval/RandomRedDots", json=body)
+    request = Request(method="POST", path=RUN + "do-eval/RandomRedDots", json=body)
     answer = curl.send(request)
-    images = _expect(answer, 200, "do-eval with a figure")["result"]
+    images = expect(answer, 200, "do-eval with a figure")["result"]
     wanted = [{"id": n, "val": n / 100} for n in range(1, 10)]
     pictures = [
         Picture(
@@ -205,7 +155,7 @@ def figure_once(curl: Curl) -> Step:
         about="do-eval runs a function once. Its value travels with the image, as text in DATA.",
         source=SOURCES["RandomRedDots"],
         request=curl.shown(request),
-        answer=_shortened(answer),
+        answer=shortened(answer),
         findings=[
             Finding(
                 text="one object with IMAGE, DATA and ID",
@@ -235,11 +185,11 @@ def resample(curl: Curl, folder: Path) -> Step:
     requests = []
     for name, body in bodies.items():
         (folder / name).write_text(body, encoding="utf-8")
-        path = _RUN + "index-apply/mean_difference"
+        path = RUN + "index-apply/mean_difference"
         requests.append(Request(method="POST", path=path, json=f"@{name}"))
     first, again = (curl.send(request) for request in requests)
-    values = _expect(first, 200, "the bootstrap")["result"]
-    _expect(again, 200, "the bootstrap with another degree")
+    values = expect(first, 200, "the bootstrap")["result"]
+    expect(again, 200, "the bootstrap with another degree")
     (folder / "again.json").unlink()
     estimate = bootstrap.estimate(question, values, elapsed_s=first.elapsed_s)
     is_same = first.body == again.body
@@ -252,7 +202,7 @@ def resample(curl: Curl, folder: Path) -> Step:
         ),
         source=SOURCES["mean_difference"],
         request=curl.shown(requests[0]),
-        answer=_shortened(first),
+        answer=shortened(first),
         findings=[
             Finding(
                 text=f"{len(values):,} values, {estimate.calls_per_s:,.0f} calls per second",
@@ -276,23 +226,9 @@ def steps(curl: Curl, *, user: str, password: str, folder: Path) -> Iterator[Cal
     yield lambda: plain(curl)
     yield lambda: figures_by_index(curl)
     yield lambda: figure_once(curl)
+    yield lambda: load(curl, folder)
+    yield lambda: fit(curl)
     yield lambda: resample(curl, folder)
-
-
-def _compact(members: dict[str, str]) -> str:
-    return json.dumps(members, separators=(",", ":"))
-
-
-def _expect(answer: Answer, status: int, what: str) -> dict[str, Any]:
-    """Read the body of an answer that must have a status. Raises Different."""
-    try:
-        members = json.loads(answer.body)
-    except ValueError:
-        members = None
-    if answer.status != status or not isinstance(members, dict):
-        shown = answer.body[:600].decode(errors="replace")
-        raise Different(f"{what} answered {answer.status} instead of {status}: {shown}")
-    return members
 
 
 def _are_figures(pictures: list[Picture]) -> Finding:
@@ -304,11 +240,3 @@ def _are_figures(pictures: list[Picture]) -> Finding:
     ]
     shown = ", ".join(" by ".join(map(str, size)) if size else "no PNG" for size in sizes)
     return Finding(text=f"PNG files, {shown}", is_right=sizes == [wanted] * len(sizes))
-
-
-def _shortened(answer: Answer) -> str:
-    """Give the body as text, with images and whatever is long cut where … stands."""
-    text = re.sub(r'("IMAGE":"[^"]{11})[^"]+', r"\1…", answer.body.decode(errors="replace"))
-    if len(text) <= _SHOWN_CHARACTERS:
-        return text
-    return text[: _SHOWN_CHARACTERS - 60] + " … " + text[-50:]
