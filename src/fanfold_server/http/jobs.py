@@ -11,6 +11,7 @@ from starlette.responses import Response
 from fanfold_server.http.accept import chosen
 from fanfold_server.http.answers import Json, Nothing
 from fanfold_server.http.apply import idempotency_key
+from fanfold_server.http.columnar import ARROW, PARQUET
 from fanfold_server.http.jobs_events import EVENT_STREAM, event_id, events
 from fanfold_server.http.jobs_images import CONTENT_SECURITY_POLICY, archive, contact_sheet
 from fanfold_server.http.jobs_paths import JobId
@@ -176,10 +177,13 @@ async def follow_job(
 # ----------------------------------------------------------------------------------------- results
 
 
-@router.get("/{jobId}/results", response_class=Response, responses=_forms(NDJSON, JSON, CSV))
+@router.get(
+    "/{jobId}/results", response_class=Response, responses=_forms(NDJSON, JSON, CSV, ARROW, PARQUET)
+)
 async def read_results(
     *,
     request: Request,
+    surface: SurfaceOf,
     jobs: JobsOf,
     caller: Caller,
     job_id: JobId,
@@ -205,10 +209,12 @@ async def read_results(
     `{"index":2,"error":{…}}` for one that failed; of a job that runs, those up to the first call
     without an outcome. To go on after a cut, ask for `from` the index after the last whole line.
     JSON: what the compatible surface answers. CSV: a table with the index in its first column.
-    The latter two are there when the job has ended.
+    Arrow stream and Parquet: the same table with typed columns, and a column `error` if calls
+    failed; 406 if the values of a column have no type in common. All but NDJSON are there when the
+    job has ended.
     """
     job = await jobs.get(caller, job_id)
-    form = chosen(request.headers.get("accept"), (NDJSON, JSON, CSV))
+    form = chosen(request.headers.get("accept"), (NDJSON, JSON, CSV, ARROW, PARQUET))
     begin = _begin(start, last_event_id)
     if form == NDJSON:
         first = max(begin or 0, first_index(job.spec))
@@ -221,8 +227,12 @@ async def read_results(
         first = max(begin or 0, first_index(job.spec))
         table = csv_table(jobs, caller, job_id, start=first, escape=formulas == "escape")
         return streamed(table, media_type=f"{CSV}; charset=utf-8; header=present")
+    if form in {ARROW, PARQUET}:
+        first = max(begin or 0, first_index(job.spec))
+        columns = surface.columnar.table(jobs, caller, job, form=form, start=first)
+        return await sized_or_chunked(columns, media_type=form)
     if begin is not None:
-        raise InvalidField(f'"from" goes with {NDJSON} and {CSV}.', field="from")
+        raise InvalidField('"from" does not go with application/json.', field="from")
     result = await jobs.result(caller, job_id)
     assert result is not None  # it has ended
     if result.error is not None:

@@ -34,7 +34,7 @@ async def ndjson(
     the last line that he has.
     """
     async for stretch in jobs.values(actor, job_id, start=start, follow=follow):
-        errors = await _errors(jobs, actor, job_id, stretch)
+        errors = await errors_of(jobs, actor, job_id, stretch)
         async for lines in _slices(stretch):
             yield b"".join(_lines(lines, errors))
 
@@ -55,7 +55,7 @@ def _lines(lines: Iterable[tuple[int, bytes]], errors: Mapping[int, object]) -> 
             yield b'{"index":%d,"value":%b}\n' % (index, text)
 
 
-async def _errors(
+async def errors_of(
     jobs: Jobs, actor: Actor, job_id: str, stretch: Stretch
 ) -> dict[int, dict[str, object] | None]:
     """Look up which of a stretch's nulls are failures; without a null nothing is asked."""
@@ -79,7 +79,7 @@ async def summarized(
     """Sum up the numbers of what has returned; give also how many values had none."""
     summary, without = Summary(), 0
     async for stretch in jobs.values(actor, job_id, start=0):
-        errors = await _errors(jobs, actor, job_id, stretch)
+        errors = await errors_of(jobs, actor, job_id, stretch)
         async for lines in _slices(stretch):
             for index, text in lines:
                 number = number_in(orjson.loads(text), member)

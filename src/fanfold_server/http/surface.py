@@ -6,13 +6,14 @@ as parameters of the types `SurfaceOf` and `Caller`.
 
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 from typing_extensions import override
 
+from fanfold_server.http.columnar import Columnar
 from fanfold_server.http.links import origin
 from fanfold_server.model.actor import Actor
 from fanfold_server.model.errors import Unauthenticated
@@ -43,6 +44,7 @@ class Surface:
         version: fanfold's.
         jobs: None on a server that runs none; then there are no routes of jobs.
         tables: None on a server that keeps none; then there are no routes of tables.
+        columnar: makes Arrow and Parquet files of jobs' values.
     """
 
     access: Access
@@ -53,6 +55,7 @@ class Surface:
     version: str
     jobs: Jobs | None = None
     tables: Tables | None = None
+    columnar: Columnar = field(default_factory=Columnar)
 
     def base_url(self, request: Request) -> str:
         """Say under which scheme, host and port the client reaches this server."""

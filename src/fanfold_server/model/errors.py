@@ -183,6 +183,12 @@ class NotAcceptable(CallerError):
     code = 2027
 
 
+class NoCommonType(NotAcceptable):
+    """The values of a column have no one type, which this form needs: ask for another form."""
+
+    code = 2036
+
+
 class KeyReused(CallerError):
     """The Idempotency-Key belongs to another request of yours: take a new one."""
 

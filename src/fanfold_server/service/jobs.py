@@ -32,13 +32,14 @@ from fanfold_server.service.housekeeping import announce
 from fanfold_server.service.library import Library
 from fanfold_server.service.planning import (
     DATA_VERBS,
+    GROUP_APPLY,
     INDEX_APPLY,
     batches_of,
     first_index,
     spec_of,
 )
 from fanfold_server.service.reading import ImageEntry, Reading, Stretch, from_index
-from fanfold_server.service.rowkeeping import RowKeeping
+from fanfold_server.service.rowkeeping import RowKeeping, read_kept
 from fanfold_server.service.submissions import JobFilter, Result, Submission
 from fanfold_server.store import port as store_port
 from fanfold_server.store.port import (
@@ -324,6 +325,12 @@ class Jobs:
                     return
                 await bell.wait()
                 job = await self.get(actor, job_id)
+
+    async def keys(self, job: Job) -> Sequence[str] | None:
+        """Return the keys of a job's groups, the first call's first; None of any other job."""
+        if job.spec.verb != GROUP_APPLY:
+            return None
+        return (await read_kept(self._blobs, job.id)).keys
 
     async def images(
         self, actor: Actor, job_id: str, *, start: int = 0, limit: int = 1000
