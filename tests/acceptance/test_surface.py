@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from tests.acceptance.conftest import Caller, Server, StartServer, serving
+from tests.acceptance.naming import BODY, HEADERS, PATH_MEMBERS, QUERY, asked_for
 
 METHODS = ("get", "put", "post", "delete")
 OPEN = {"/health", "/docs", "/openapi.json"}
@@ -126,6 +127,17 @@ def test_the_document_has_exactly_the_paths_that_we_know(document: dict[str, Any
         for path, item in document["paths"].items()
     }
     assert written == PATHS
+
+
+def test_every_route_says_how_its_objects_are_named(document: dict[str, Any]) -> None:
+    """What is not entered in `naming.py` is not tried by `test_unknown.py`."""
+    assert set(PATH_MEMBERS) == set(PATHS)
+    found = {}
+    for method, path in OPERATIONS:
+        found[method, path] = asked = asked_for(document, path, method)
+        assert len(PATH_MEMBERS[path]) == len(asked["path"]), path
+    for place, known in (("query", QUERY), ("header", HEADERS), ("body", BODY)):
+        assert set().union(*(asked[place] for asked in found.values())) == set(known), place
 
 
 @EVERY_OPERATION

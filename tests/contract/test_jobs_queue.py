@@ -123,6 +123,8 @@ async def test_listings_are_filtered_and_paged(store: Store) -> None:
     assert await listed(owner="BOB") == []
     assert await listed(limit=2) == ids[:2]
     assert await listed(limit=9, after=ids[1]) == ids[2:]
+    anothers = await submit(store.jobs, owner="BOB", after_s=8)
+    assert await listed(owner="ADA", after=anothers.id) == []
     assert await listed(states=frozenset({JobState.CANCELLED})) == ids[:1]
     assert await listed(comments="RUN %") == ids[::2]
     assert await listed(comments="run _") == ids[::2]

@@ -374,7 +374,8 @@ class Ledger(Protocol):
         Args:
             which: the ones wanted.
             limit: at most so many.
-            after: an id of the page before: those that are listed after it.
+            after: an id of the page before: those that are listed after it. One that is not of
+                the filter's owner is as good as unknown: nothing comes after it.
         """
         ...
 

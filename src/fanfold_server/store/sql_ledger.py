@@ -49,8 +49,10 @@ class SqlLedger:
     ) -> list[Job]:
         asked = select(job).where(*_conditions(which)).order_by(job.c.id.desc())
         if after is not None:
-            before = select(job.c.id).where(job.c.uuid == after).scalar_subquery()
-            asked = asked.where(job.c.id < before)
+            before = select(job.c.id).where(job.c.uuid == after)
+            if which.owner is not None:  # else the page would tell of another's job
+                before = before.where(job.c.owner == which.owner)
+            asked = asked.where(job.c.id < before.scalar_subquery())
         async with self._database.read() as connection:
             rows = (await connection.execute(_limited(asked, limit))).all()
         return [job_of(row, "") for row in rows]

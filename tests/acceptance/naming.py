@@ -1,0 +1,168 @@
+"""How every route of the surface is told which object is meant: what must not tell of others'.
+
+A new route, query parameter or body member has to be entered here; `test_surface.py` holds the
+OpenAPI document against these tables, and `test_unknown.py` tries every entry. A kind of object of
+which accounts have their own goes into `test_unknown.py`, too (`Hidden`): a second account asks for
+it and for one that does not exist, and must not be able to tell the two apart.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+SCRIPT, TABLE, JOB = "script", "table", "job"
+OWNED = frozenset({SCRIPT, TABLE, JOB})
+"""Kinds that belong to an account, so that another account must not learn of them."""
+
+ACCOUNT = "account"  # a grant names one, and says when there is none
+PART = "part"  # of an object that the path names before it
+WORD = "word"  # one of a few fixed words
+SHARED = "shared"  # the operator's, for everyone
+PLAIN = None  # names nothing
+
+PATH_MEMBERS: dict[str, tuple[str, ...]] = {
+    "/health": (),
+    "/docs": (),
+    "/openapi.json": (),
+    "/omlusers/api/oauth2/v1/token": (),
+    "/omlusers/api/oauth2/v1/revoke": (),
+    "/api/v1/scripts": (),
+    "/api/v1/scripts/{name}": (SCRIPT,),
+    "/api/v1/scripts/{name}/versions": (SCRIPT,),
+    "/api/v1/scripts/{name}/rollback": (SCRIPT,),
+    "/api/v1/scripts/{name}/grants": (SCRIPT,),
+    "/api/v1/scripts/{name}/grants/{grantee}": (SCRIPT, ACCOUNT),
+    "/api/v1/tables": (),
+    "/api/v1/tables/{name}": (TABLE,),
+    "/api/v1/tables/{name}/preview": (TABLE,),
+    "/api/v1/tables/{name}/grants": (TABLE,),
+    "/api/v1/tables/{name}/grants/{grantee}": (TABLE, ACCOUNT),
+    "/oml/api/py-scripts": (),
+    "/oml/api/py-scripts/v1": (),
+    "/oml/api/py-scripts/v2": (),
+    "/oml/api/py-scripts/v1/scripts": (),
+    "/oml/api/py-scripts/v2/scripts": (),
+    "/oml/api/py-scripts/v2/scripts/{scriptType}": (WORD,),
+    "/oml/api/py-scripts/v1/envs": (),
+    "/oml/api/py-scripts/v2/envs": (),
+    "/oml/api/py-scripts/v1/jobs/{jobId}": (JOB,),
+    "/oml/api/py-scripts/v1/jobs/{jobId}/result": (JOB,),
+    "/oml/api/py-scripts/v2/jobs": (),
+    "/oml/api/py-scripts/v2/jobs/{jobId}": (JOB,),
+    "/oml/api/py-scripts/v2/jobs/{jobId}/result": (JOB,),
+    "/oml/api/py-scripts/v2/jobs/{jobId}/cancel": (JOB,),
+    "/api/v1/jobs": (),
+    "/api/v1/jobs/{jobId}": (JOB,),
+    "/api/v1/jobs/{jobId}/outcomes": (JOB,),
+    "/api/v1/jobs/{jobId}/errors": (JOB,),
+    "/api/v1/jobs/{jobId}/events": (JOB,),
+    "/api/v1/jobs/{jobId}/results": (JOB,),
+    "/api/v1/jobs/{jobId}/summary": (JOB,),
+    "/api/v1/jobs/{jobId}/images": (JOB,),
+    "/api/v1/jobs/{jobId}/images/{image}": (JOB, PART),
+    "/api/v1/jobs/{jobId}/cancel": (JOB,),
+    "/api/v1/jobs/{jobId}/resume": (JOB,),
+    "/api/v1/jobs/{jobId}/extend": (JOB,),
+    **{
+        f"/oml/api/py-scripts/{version}/{verb}/{{scriptName}}": (SCRIPT,)
+        for version in ("v1", "v2")
+        for verb in ("do-eval", "index-apply", "table-apply", "row-apply", "group-apply")
+    },
+    **{
+        f"/oml/api/py-scripts/{version}/{verb}/{{scriptName}}/{{ownerName}}": (SCRIPT, ACCOUNT)
+        for version in ("v1", "v2")
+        for verb in ("do-eval", "index-apply", "table-apply", "row-apply", "group-apply")
+    },
+}
+"""By path: the kind that each of its members names, in their order."""
+
+QUERY: dict[str, str | None] = {
+    "after": JOB,
+    "age": PLAIN,
+    "comments": PLAIN,
+    "createdBefore": PLAIN,
+    "createdFrom": PLAIN,
+    "follow": PLAIN,
+    "format": PLAIN,
+    "from": PLAIN,
+    "global": PLAIN,
+    "limit": PLAIN,
+    "member": PLAIN,
+    "owner": ACCOUNT,
+    "rows": PLAIN,
+    "script": SCRIPT,
+    "state": PLAIN,
+    "status": PLAIN,
+    "type": WORD,
+    "version": PLAIN,
+}
+"""By name: what a query parameter names."""
+
+HEADERS: dict[str, str | None] = {
+    "Idempotency-Key": PLAIN,  # each account has keys of its own
+    "Last-Event-ID": PLAIN,
+}
+"""By name: what a request header names."""
+
+BODY: dict[str, str | None] = {
+    "asyncFlag": PLAIN,
+    "callTimeout": PLAIN,
+    "canary": PLAIN,
+    "comments": PLAIN,
+    "description": PLAIN,
+    "envName": SHARED,
+    "global": PLAIN,
+    "grant_type": WORD,
+    "graphicsFlag": PLAIN,
+    "groupBy": PLAIN,
+    "input": TABLE,
+    "maxFailures": PLAIN,
+    "onError": WORD,
+    "orderBy": PLAIN,
+    "orderWithin": PLAIN,
+    "overwrite": PLAIN,
+    "parallel": PLAIN,
+    "parallelFlag": PLAIN,
+    "parameters": PLAIN,
+    "password": PLAIN,
+    "refresh_token": PLAIN,
+    "rows": PLAIN,
+    "scriptVersion": PLAIN,
+    "seed": PLAIN,
+    "service": WORD,
+    "source": SHARED,
+    "timeout": PLAIN,
+    "times": PLAIN,
+    "token": PLAIN,
+    "token_type_hint": PLAIN,
+    "username": ACCOUNT,
+    "version": PLAIN,
+}
+"""By name: what a member of a JSON body names."""
+
+
+def asked_for(document: dict[str, Any], path: str, method: str) -> dict[str, set[str]]:
+    """List the names that an operation takes: "path", "query", "header" and "body"."""
+    item = document["paths"][path]
+    operation = item[method]
+    found: dict[str, set[str]] = {"path": set(), "query": set(), "header": set(), "body": set()}
+    for given in [*item.get("parameters", []), *operation.get("parameters", [])]:
+        found[given["in"]].add(given["name"])
+    content = operation.get("requestBody", {}).get("content", {})
+    schema = content.get("application/json", {}).get("schema", {})
+    found["body"] = _members(document, schema)
+    return found
+
+
+def _members(document: dict[str, Any], schema: dict[str, Any]) -> set[str]:
+    """List the members of an object, through references and alternatives."""
+    if "$ref" in schema:
+        found: Any = document
+        for step in schema["$ref"].removeprefix("#/").split("/"):
+            found = found[step]
+        return _members(document, found)
+    names = set(schema.get("properties", {}))
+    for way in ("anyOf", "oneOf", "allOf"):
+        for part in schema.get(way, ()):
+            names |= _members(document, part)
+    return names
