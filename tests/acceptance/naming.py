@@ -83,6 +83,7 @@ QUERY: dict[str, str | None] = {
     "createdBefore": PLAIN,
     "createdFrom": PLAIN,
     "follow": PLAIN,
+    "formulas": PLAIN,
     "format": PLAIN,
     "from": PLAIN,
     "global": PLAIN,
