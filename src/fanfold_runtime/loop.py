@@ -15,6 +15,7 @@ import sys
 import time
 from typing import Any
 
+from fanfold_runtime import asking
 from fanfold_runtime import protocol as p
 from fanfold_runtime.capture import Output
 from fanfold_runtime.channel import Channel, Closed
@@ -46,7 +47,7 @@ class Worker:
 
     Args:
         channel: to the server.
-        side: the socket over which open files come.
+        side: the socket over which open files come, and over which calls ask.
         log_file: descriptor of the file that takes descriptors 1 and 2.
     """
 
@@ -62,6 +63,11 @@ class Worker:
         self._ticker: Ticker | None = None
         self._run: Run | None = None
         self._pid = os.getpid()
+        self._asker = asking.current = asking.Asker(side)
+
+    def abandon(self) -> None:
+        """Close this process's end of the second socket: for a child that a script has forked."""
+        self._asker.abandon()
 
     def serve(self) -> None:
         """Answer frames until the server closes the channel or the worker retires."""
@@ -74,7 +80,8 @@ class Worker:
             if kind == p.LEASE:
                 self._lease(*p.LEASE_HEADER.unpack(body))
             elif kind == p.RUN:
-                self._run = Run(body, self._programs, self._orjson, self._side)
+                run = self._run = Run(body, self._programs, self._orjson, self._side)
+                self._asker.run = run.number
             elif kind == p.END:
                 unfit = self._end()
                 if unfit:
@@ -99,6 +106,7 @@ class Worker:
     def _end(self) -> str | None:
         """Forget the run; return why this worker is unfit for another, or None."""
         run, self._run = self._run, None
+        self._asker.run = 0
         unload()
         if run is None:
             return None
@@ -271,5 +279,6 @@ def main(sock: socket.socket, side: socket.socket, log_file: int, hello: dict[st
     channel = Channel(sock)
     os.register_at_fork(after_in_child=channel.abandon)
     worker = Worker(channel, side, log_file)
+    os.register_at_fork(after_in_child=worker.abandon)
     channel.write(p.HELLO, _dumps(dict(hello, pid=os.getpid())).encode())
     worker.serve()

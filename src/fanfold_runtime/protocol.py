@@ -39,6 +39,18 @@ message with descriptors (SCM_RIGHTS) over the worker's second socket: an Arrow 
 reading, and with CUT a file of little-endian u64, one more than there are calls: the call of index
 i (from 1) has the rows [i-1] … [i]. So a worker reads what was opened for it and can open nothing.
 
+**Asks** go over the second socket, too, since a call must not read frames: one message each way.
+
+    worker → server   {"ask":n, "run":r, "verb":v, …}, and a sealed file in memory where there is
+                      something to hand over (SCM_RIGHTS)
+    server → worker   {"ask":n, "ok":…} or {"ask":n, "error":{"code","message","is_caller"}}, and an
+                      open file where there is something to read; with "in_file":true that file
+                      holds the JSON of "ok"
+
+The server takes one ask of a worker at a time, and only for the run that the worker has in hand; it
+answers as that run's caller. An answer is told from files for a RUN by its first byte, which is
+`{`; one that nobody waits for any more (a signal handler raised) is dropped, by its number.
+
 **Zygote messages** are one JSON object a line. A `fork` comes with three descriptors (SCM_RIGHTS):
 the worker's sockets, that of frames first, and the file that takes its descriptors 1 and 2.
 
@@ -54,6 +66,12 @@ from __future__ import annotations
 import struct
 
 VERSION = 1
+
+ASK_BYTES = 128 << 10
+"""Longest message of an ask, either way."""
+
+FILES = b"\0"
+"""The message on the second socket that brings the files of a RUN."""
 
 MAX_PROGRAMS = 64
 """Source texts that a worker remembers; both sides count alike and forget the oldest first."""

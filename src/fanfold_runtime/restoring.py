@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from fanfold_runtime import datastores, oml
 from fanfold_runtime.fingerprint import MODULES, Fingerprint
 from fanfold_runtime.libraries import Libraries
 
@@ -59,6 +60,7 @@ class Restorer:
         for name in MODULES:
             watcher.on(name, self._functions.add)
         self._libraries = Libraries(watcher)
+        self._ours = [(vars(module), dict(vars(module))) for module in (oml, datastores)]
         self._interpreter = _Interpreter()
         self._threads = _count_threads()
         self._descriptors = _descriptors()
@@ -82,6 +84,10 @@ class Restorer:
             os.chdir(self._home)
             self._interpreter.restore()
             self._libraries.restore()
+            for now, before in self._ours:
+                if now != before:
+                    now.clear()
+                    now.update(before)
         except BaseException as exc:  # e.g. a script's directory that cannot be entered any more
             return "it could not be put back: %s" % type(exc).__name__
         return None

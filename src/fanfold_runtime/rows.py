@@ -46,15 +46,25 @@ class UnreadableRows(Exception):
 
 def receive_files(side: socket.socket) -> list[int]:
     """Return the descriptors that the server has sent for the run that begins. Raises Closed."""
+    while True:
+        data, files = receive(side.recvmsg)
+        if data == p.FILES:
+            return files
+        for file in files:  # of an answer for which nobody waits any more
+            os.close(file)
+
+
+def receive(recvmsg: Any) -> tuple[bytes, list[int]]:
+    """Return a message from the second socket, and the descriptors with it. Raises Closed."""
     room = socket.CMSG_SPACE(2 * array.array("i").itemsize)
-    data, ancillary, _, _ = side.recvmsg(1, room, socket.MSG_CMSG_CLOEXEC)
+    data, ancillary, _, _ = recvmsg(p.ASK_BYTES, room, socket.MSG_CMSG_CLOEXEC)
     if not data:
         raise Closed
     files = array.array("i")
     for level, kind, content in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             files.frombytes(content[: len(content) - len(content) % files.itemsize])
-    return files.tolist()
+    return data, files.tolist()
 
 
 def _map(file: int) -> mmap.mmap:

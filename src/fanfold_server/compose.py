@@ -23,6 +23,7 @@ import structlog
 
 from fanfold_server.engine.local import LocalEngine
 from fanfold_server.engine.options import EngineOptions
+from fanfold_server.engine.port import Answerer
 from fanfold_server.engine.running import RunLimits
 from fanfold_server.engine.sandbox import Limits, Sandbox
 from fanfold_server.environments.folders import Folders
@@ -36,6 +37,7 @@ from fanfold_server.model.apply import ServiceLevel
 from fanfold_server.rows.opening import Rows, RowsOptions, open_rows
 from fanfold_server.service.access import Access
 from fanfold_server.service.applying import Applying, Caps
+from fanfold_server.service.asking import Asking
 from fanfold_server.service.dispatching import Dispatcher
 from fanfold_server.service.housekeeping import Housekeeping
 from fanfold_server.service.jobs import Jobs
@@ -137,7 +139,9 @@ async def open_agent(settings: Settings) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_state(settings))
         environments = _environments(settings)
-        engine = await stack.enter_async_context(_open_engine(settings, environments))
+        rows = await stack.enter_async_context(_open_rows(settings, store))
+        asking = _asking(store, rows)
+        engine = await stack.enter_async_context(_open_engine(settings, environments, asking))
         blobs = _blobs(settings)
         await stack.enter_async_context(
             _open_dispatcher(settings, store, blobs, engine, environments)
@@ -170,7 +174,8 @@ async def _open_running(
         applying: Applying | Relaying
         health: Callable[[], Mapping[str, object]]
         if settings.agent:
-            engine = await stack.enter_async_context(_open_engine(settings, environments))
+            asking = _asking(store, rows)
+            engine = await stack.enter_async_context(_open_engine(settings, environments, asking))
             await stack.enter_async_context(
                 _open_dispatcher(settings, store, blobs, engine, environments)
             )
@@ -295,8 +300,15 @@ def _without_engine() -> Mapping[str, object]:
     return {"ready": True, "agent": False}
 
 
+def _asking(store: Store, rows: Rows) -> Asking:
+    """Put together who answers what functions ask."""
+    return Asking(rows=rows.source, tables=store.tables, further={})
+
+
 @asynccontextmanager
-async def _open_engine(settings: Settings, environments: Folders) -> AsyncIterator[LocalEngine]:
+async def _open_engine(
+    settings: Settings, environments: Folders, answerer: Answerer
+) -> AsyncIterator[LocalEngine]:
     """Start the engine of this machine."""
     engine = LocalEngine(
         options=EngineOptions(
@@ -322,6 +334,7 @@ async def _open_engine(settings: Settings, environments: Folders) -> AsyncIterat
         ),
         cache=settings.data / "cache",
         spare=environments.find(None),
+        answerer=answerer,
     )
     engine.open()
     try:

@@ -86,3 +86,31 @@ def test_an_agent_is_given_the_rows_of_a_call(
     body = {"input": "t", "envName": tables, **members}
     answer = cluster.request("POST", f"/oml/api/py-scripts/v1/{verb}/many", json=body)
     assert answer.json() == {"result": result}
+
+
+def test_a_function_on_an_agent_asks_for_rows_where_they_are(cluster: Cluster, tables: str) -> None:
+    """The agent has the data directory in which the table is, and a data process of its own."""
+    cluster.request("PUT", "/api/v1/tables/asked?format=csv", content=b"k\n1\n2\n")
+    source = (
+        "def asks():\n    import oml\n    return oml.sync(table='ASKED').pull()['k'].tolist()\n"
+    )
+    cluster.request("PUT", "/api/v1/scripts/asks", json={"source": source})
+    path = "/oml/api/py-scripts/v1/do-eval/asks"
+    answer = cluster.request("POST", path, json={"envName": tables})
+    assert answer.json() == {"result": [1, 2]}
+
+
+def test_a_function_where_a_table_is_not_is_told_so(cluster: Cluster, tables: str) -> None:
+    """As on another machine, which has the database and not the rows."""
+    cluster.request("PUT", "/api/v1/tables/far?format=csv", content=b"k\n1\n")
+    before = set((cluster.data / "tables").glob("*.duckdb"))
+    cluster.request("PUT", "/api/v1/tables/far?format=csv", content=b"k\n1\n2\n")
+    (kept,) = set((cluster.data / "tables").glob("*.duckdb")) - before
+    kept.rename(kept.with_suffix(".elsewhere"))
+    source = "def far():\n    import oml\n    return oml.sync(table='FAR').pull()['k'].tolist()\n"
+    cluster.request("PUT", "/api/v1/scripts/far", json={"source": source})
+    path = "/oml/api/py-scripts/v1/do-eval/far"
+    answer = cluster.request("POST", path, json={"envName": tables})
+    assert answer.status_code == 400
+    assert '"ALICE.far" are not on this machine' in answer.json()["errorMessage"]
+    assert answer.json()["errorType"] == "oml.Unavailable"

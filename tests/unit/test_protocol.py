@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from fanfold_runtime import protocol as p
 from fanfold_server.engine.leases import Lease
+from fanfold_server.engine.port import Ask
 from fanfold_server.engine.worker import Held, State, Worker
 from fanfold_server.model.outcome import Outcome, Values
 
@@ -53,6 +54,10 @@ class Heard:
     def worker_silent(self, worker: Worker) -> None:
         _ = worker
         self.is_silent = True
+
+    def worker_asked(self, worker: Worker, ask: Ask) -> None:
+        _ = worker
+        self.events.append(ask)
 
 
 class Line:
@@ -140,7 +145,9 @@ def conversations(draw: st.DrawFn) -> tuple[list[Lease], list[bytes]]:
 
 
 @given(talk=conversations(), data=st.data())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(  # how long the first inputs take to make is the machine's matter
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_frames_are_the_same_however_the_bytes_are_cut(
     talk: tuple[list[Lease], list[bytes]], data: st.DataObject, log: int
 ) -> None:

@@ -14,11 +14,12 @@ from typing import Any
 
 import structlog
 
+from fanfold_server.engine.asks import Asks
 from fanfold_server.engine.leases import Lease
 from fanfold_server.engine.options import EngineOptions
 from fanfold_server.engine.pool import Pool
 from fanfold_server.engine.pools import Pools
-from fanfold_server.engine.port import Recorder, Work
+from fanfold_server.engine.port import Answerer, Ask, Recorder, Work
 from fanfold_server.engine.running import LocalRun
 from fanfold_server.engine.sandbox import Sandbox
 from fanfold_server.engine.verdicts import lost, named, never_begun, timed_out
@@ -58,6 +59,7 @@ class LocalEngine:
     Args:
         cache: directory for what speeds up the start of environments.
         spare: the environment for which an unowned zygote is kept ready; None for no spare.
+        answerer: answers what calls ask; None: nobody does.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class LocalEngine:
         sandbox: Sandbox,
         cache: Path,
         spare: Environment | None,
+        answerer: Answerer | None = None,
     ) -> None:
         self._options = options
         self._sandbox = sandbox
@@ -78,6 +81,7 @@ class LocalEngine:
             cache=cache,
             spare=spare,
         )
+        self._asks = Asks(answerer)
         self._runs: dict[int, LocalRun] = {}
         self._draining: set[Worker] = set()
         self._call_us: dict[tuple[str, str], float] = {}
@@ -373,6 +377,9 @@ class LocalEngine:
             worker.pool.bury(worker)
         else:
             worker.pool.end(worker)
+
+    def worker_asked(self, worker: Worker, ask: Ask) -> None:
+        self._asks.take(worker, ask)
 
     def worker_exited(self, worker: Worker) -> None:
         """A process ended with all that it started; its calls are retried or convicted."""

@@ -143,6 +143,7 @@ class Pool:
             os.close(log)
             worker = Worker(self._host.next_worker_number(), self._host.owner, appending, side)
             worker.pool = self
+            worker.side.open()
             self.workers[worker.number] = worker
             self.zygote.fork(worker.number, theirs.fileno(), their_side.fileno(), appending)
         connecting = asyncio.ensure_future(

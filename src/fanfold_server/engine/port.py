@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -35,6 +36,7 @@ class Work:
         input_type, na_omit: how; see `model.apply.Input`.
         splice: write each value as an array: the records of a DataFrame, or the value alone.
         column_frames: write a returned DataFrame by columns with row labels.
+        job: id of the job of which it is a part; None: its caller waits.
     """
 
     script: Script
@@ -58,6 +60,53 @@ class Work:
     na_omit: bool = False
     splice: bool = False
     column_frames: bool = False
+    job: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What a call asks of the server. All of it comes from a hostile process.
+
+    Attributes:
+        run: the run that it is about, as its process says.
+        verb: what for.
+        members: JSON, of any shape.
+        payload: descriptor of a sealed file in memory that was handed over; the engine closes it.
+        payload_bytes: how long that is.
+    """
+
+    run: int
+    verb: str
+    members: Mapping[str, object]
+    payload: int | None = None
+    payload_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """The answer to an ask.
+
+    Attributes:
+        json: one JSON value.
+        file: descriptor of a file for the call to read; the engine closes it.
+    """
+
+    json: bytes = b"null"
+    file: int | None = None
+
+
+class Answerer(Protocol):
+    """Answers what calls ask; the engine asks it, and the use cases are behind it."""
+
+    async def answer(self, work: Work, ask: Ask) -> Reply:
+        """Answer an ask of one of the work's calls, with the rights of `work.caller`.
+
+        Cancelled when the call's process ends.
+
+        Raises:
+            FanfoldError: it is refused, or cannot be done; the call is told so.
+        """
+        ...
 
 
 class Recorder(Protocol):

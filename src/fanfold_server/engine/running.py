@@ -41,12 +41,14 @@ class LocalRun:
     Attributes:
         single_use: whether its workers are untouched before and ended after.
         files: descriptors of the files with its rows; empty without rows.
+        asks: how often its calls have asked the server for something.
         lost_in_a_row: workers that died since the last call that got an outcome otherwise.
     """
 
     __slots__ = (
         "_recorder",
         "_stop",
+        "asks",
         "begun_at",
         "deadline",
         "done",
@@ -84,6 +86,7 @@ class LocalRun:
         self.queued = False
         self.queued_at = 0.0
         self.lost_in_a_row = 0
+        self.asks = 0
         self.begun_at = time.monotonic()
         self.deadline = self.begun_at + work.timeout_s
         self._stop = stop

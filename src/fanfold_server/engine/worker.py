@@ -10,7 +10,6 @@ import struct
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from contextlib import suppress
 from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,6 +18,8 @@ import msgspec
 
 from fanfold_runtime import protocol as p
 from fanfold_server.engine.leases import Lease
+from fanfold_server.engine.port import Ask
+from fanfold_server.engine.side import Side
 from fanfold_server.model.outcome import (
     Failed,
     Failure,
@@ -67,6 +68,7 @@ class Owner(Protocol):
     ) -> None: ...
     def worker_retires(self, worker: Worker, reason: str) -> None: ...
     def worker_silent(self, worker: Worker) -> None: ...
+    def worker_asked(self, worker: Worker, ask: Ask) -> None: ...
 
 
 class Forged(Exception):
@@ -96,7 +98,7 @@ class Worker(asyncio.Protocol):
         asked_at: when its process was last asked for something that has not happened: to start, or
             to end.
         log: descriptor of the file that takes its output; readable even after its death.
-        side: the socket over which it is given open files.
+        side: its second socket: it is given open files, and asks.
     """
 
     __slots__ = (
@@ -109,7 +111,7 @@ class Worker(asyncio.Protocol):
 
     def __init__(self, number: int, owner: Owner, log: int, side: socket.socket) -> None:
         self.number = number
-        self.side = side
+        self.side = Side(side, self._asked, self._forged)
         self.pid = 0
         self.log = log
         self.state = State.STARTING
@@ -155,8 +157,7 @@ class Worker(asyncio.Protocol):
             files: descriptors that the run needs; sent before it, and still the caller's.
         """
         if files:
-            with suppress(OSError):  # it has ended: the end of its channel says so
-                socket.send_fds(self.side, [b"\0"], files)
+            self.side.give(files)
         parts = []
         key = program_key(script.digest, script.name, script.entry)
         if key not in self._known:
@@ -245,8 +246,14 @@ class Worker(asyncio.Protocol):
                 return
             self._split()
         except (Forged, msgspec.DecodeError, UnicodeDecodeError, RecursionError, struct.error):
-            self.fate = "was killed, having written to the channel of its server,"
-            self.hang_up()
+            self._forged()
+
+    def _asked(self, ask: Ask) -> None:
+        self._owner.worker_asked(self, ask)
+
+    def _forged(self) -> None:
+        self.fate = "was killed, having written to the channel of its server,"
+        self.hang_up()
 
     def _split(self) -> None:
         buffer, at, end = self._buffer, 0, len(self._buffer)

@@ -246,6 +246,12 @@ class InvalidTable(CallerError):
     code = 2047
 
 
+class AskRefused(CallerError):
+    """The function has asked for something that it may not have."""
+
+    code = 2060
+
+
 # ------------------------------------------------------------------ the caller's mistake: identity
 
 

@@ -240,6 +240,12 @@ class DuckRows:
         found = await self._process.ask("inspect", INSPECT_S, text=query.text)
         names = [(schema, name) for schema, name in found["references"]]
         placed = await self._catalog.readable(reader, names) if names else []
+        for table in placed:
+            if not (self._options.tables / table.file).exists():
+                raise errors.DataUnavailable(
+                    f'The rows of the table "{table.owner}.{table.name}" are not on this machine: '
+                    "they can be read where the data directory is that it was loaded into."
+                )
         path = self._options.scratch / f"{uuid4().hex}.arrow"
         try:
             made = await self._process.ask(

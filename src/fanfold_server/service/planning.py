@@ -244,4 +244,5 @@ def work_of(
         na_omit=na_omit,
         splice=spec.verb == ROW_APPLY and not spec.graphics,
         column_frames=column_frames and not spec.graphics,
+        job=batch.job,
     )
