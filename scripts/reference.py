@@ -1,7 +1,8 @@
 """Write the generated pages of docs/reference from the code that they describe.
 
 What `make reference` runs; `--check` writes nothing and fails where a page is not what the code
-says. The pages: every setting, every error code, every command, every route.
+says. The pages: every setting, every error code, every command, every route. The client's classes
+of errors are written here, too: it may not import the server's.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from fanfold_server.model import errors, outcome
 from fanfold_server.model.outcome import FailureKind
 from fanfold_server.settings import Settings
 
-FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "docs" / "reference"
+CLIENT_ERRORS = ROOT / "src" / "fanfold" / "errors.py"
 MARK = "<!-- Written by `make reference`; change the code that it describes. -->"
 
 # Defaults that depend on the machine, in words.
@@ -36,6 +39,7 @@ COMPUTED = {
     "workers": "one per processor, at least 8",
 }
 FEW = 3  # settings that a command shows as options of its own
+LONGEST_SUMMARY = 90
 BOUNDS = {"ge": "≥", "le": "≤", "gt": ">", "lt": "<"}
 OPERATIONS = ("get", "put", "post", "delete")
 
@@ -43,24 +47,25 @@ OPERATIONS = ("get", "put", "post", "delete")
 def main() -> int:
     """Write the pages, or check them; return the exit status."""
     pages = {
-        "settings.md": _page("Settings", settings()),
-        "errors.md": _page("Errors", error_codes()),
-        "cli.md": _page("Commands", commands()),
-        "routes.md": _page("Routes", routes()),
+        FOLDER / "settings.md": _page("Settings", settings()),
+        FOLDER / "errors.md": _page("Errors", error_codes()),
+        FOLDER / "cli.md": _page("Commands", commands()),
+        FOLDER / "routes.md": _page("Routes", routes()),
+        CLIENT_ERRORS: "\n".join(client_errors()).rstrip() + "\n",
     }
     stale = [
-        name
-        for name, text in pages.items()
-        if not (FOLDER / name).is_file() or (FOLDER / name).read_text(encoding="utf-8") != text
+        page
+        for page, text in pages.items()
+        if not page.is_file() or page.read_text(encoding="utf-8") != text
     ]
     if "--check" in sys.argv[1:]:
-        for name in stale:
-            print(f"docs/reference/{name} is not what the code says: run `make reference`")
+        for page in stale:
+            print(f"{page.relative_to(ROOT)} is not what the code says: run `make reference`")
         return 1 if stale else 0
     FOLDER.mkdir(parents=True, exist_ok=True)
-    for name in stale:
-        (FOLDER / name).write_text(pages[name], encoding="utf-8")
-        print(f"wrote docs/reference/{name}")
+    for page in stale:
+        page.write_text(pages[page], encoding="utf-8")
+        print(f"wrote {page.relative_to(ROOT)}")
     return 0
 
 
@@ -149,12 +154,7 @@ def error_codes() -> Iterator[str]:
     yield ""
     yield "The message is the one that is sent when nothing more is known."
     yield ""
-    classes = [
-        cls
-        for _, cls in inspect.getmembers(errors, inspect.isclass)
-        if issubclass(cls, errors.FanfoldError) and cls is not errors.FanfoldError
-    ]
-    classes.sort(key=lambda cls: (cls.code, len(cls.__mro__)))
+    classes = _error_classes()
     yield from _table(
         "code | status | name | message",
         (
@@ -173,6 +173,54 @@ def error_codes() -> Iterator[str]:
         "code | name | meaning",
         ((str(int(kind)), f"`{kind.name}`", meanings[kind.name]) for kind in FailureKind),
     )
+
+
+def client_errors() -> Iterator[str]:
+    """Write the client's module of error classes, one for each code."""
+    yield '"""The errors of the server, a class for each code. Written by `make reference`."""'
+    yield ""
+    yield "from __future__ import annotations"
+    yield ""
+    yield "from fanfold.faults import FanfoldError"
+    classes = _error_classes()
+    for cls in classes:
+        base = cls.__mro__[1].__name__
+        yield from _class(cls.__name__, base, _first_line(cls.__doc__), str(cls.code))
+    base = "CallFailed"
+    yield from _class(base, "FanfoldError", "A call of the function has no value.", None)
+    meanings = _member_docs(inspect.getsource(outcome), FailureKind.__name__)
+    names = []
+    for kind in FailureKind:
+        names.append("Call" + kind.name.title().replace("_", ""))
+        meaning = meanings[kind.name]
+        if len(meaning) > LONGEST_SUMMARY:
+            meaning = meaning.partition(";")[0].partition(" (")[0].partition(",")[0] + "."
+        yield from _class(names[-1], base, meaning, str(int(kind)))
+    yield ""
+    yield ""
+    yield "BY_CODE: dict[int, type[FanfoldError]] = {"
+    by_code = {}
+    for cls in classes:
+        by_code.setdefault(cls.code, cls.__name__)
+    by_code |= dict(zip(map(int, FailureKind), names, strict=True))
+    yield from (f"    {code}: {name}," for code, name in sorted(by_code.items()))
+    yield "}"
+    yield '"""Which class an `errorCode` has."""'
+
+
+def _class(name: str, base: str, summary: str, code: str | None) -> Iterator[str]:
+    yield from ("", "", f"class {name}({base}):", f'    """{summary}"""')
+    if code is not None:
+        yield from ("", f"    code = {code}")
+
+
+def _error_classes() -> list[type[errors.FanfoldError]]:
+    classes = [
+        cls
+        for _, cls in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(cls, errors.FanfoldError) and cls is not errors.FanfoldError
+    ]
+    return sorted(classes, key=lambda cls: (cls.code, len(cls.__mro__)))
 
 
 def _first_line(text: str | None) -> str:

@@ -1,0 +1,76 @@
+"""What can go wrong on the caller's side, and the family that the server's errors belong to.
+
+The classes of the server's codes are in `errors.py`, which is written from the server's own list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+
+class FanfoldError(Exception):
+    """Something went wrong.
+
+    Attributes:
+        message: one sentence for a person.
+        code: the server's stable number; 0 for what went wrong on this side.
+        status: the HTTP status that the server answered; 0 without one.
+        details: whatever the server knows more, by its own names ("field", "index", …).
+    """
+
+    code: ClassVar[int] = 0
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        status: int = 0,
+        details: Mapping[str, object] | None = None,
+    ) -> None:
+        self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
+        self.status = status
+        self.details = dict(details or {})
+        super().__init__(self.message)
+
+    @property
+    def traceback(self) -> str:
+        """The frames of the function's own source, as Python prints them; empty if none."""
+        text = self.details.get("traceback")
+        return text if isinstance(text, str) else ""
+
+
+class Refused(FanfoldError):
+    """The server refuses, and this version of the client does not know its code."""
+
+
+class Unreachable(FanfoldError):
+    """The server cannot be reached."""
+
+
+class NotUnderstood(FanfoldError):
+    """The server answered something that is not an answer of fanfold."""
+
+
+class NotLoggedIn(FanfoldError):
+    """No server, or no way to log in, is known: run "fanfold login URL"."""
+
+
+class NotPortable(FanfoldError):
+    """The function cannot run anywhere else as it stands."""
+
+
+class NotSendable(FanfoldError, TypeError):
+    """An argument has no JSON form."""
+
+
+class JobCancelled(FanfoldError):
+    """The job was cancelled."""
+
+
+class Detached(FanfoldError):
+    """You have left a job that goes on."""
+
+
+class WaitedTooLong(FanfoldError, TimeoutError):
+    """The job has not ended in the time that it was waited for; it goes on."""

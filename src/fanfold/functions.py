@@ -1,0 +1,184 @@
+"""From a function to the text that the server stores: only what stands alone is let through.
+
+Nothing is pickled. The text of a function is taken as it was written, and whatever it uses has to
+be in it; what it lacks is named, so that it can be put in.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import hashlib
+import inspect
+import symtable
+import textwrap
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fanfold.faults import NotPortable
+
+_DIGEST_LENGTH = 12
+_BUILTINS = frozenset(dir(builtins)) | {"__name__", "__file__", "__doc__"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A text that defines a function.
+
+    Attributes:
+        name: of the function.
+    """
+
+    text: str
+    name: str
+
+    @property
+    def adhoc_name(self) -> str:
+        """A script's name that belongs to this very text."""
+        digest = hashlib.sha256(self.text.encode()).hexdigest()[:_DIGEST_LENGTH]
+        return f"adhoc_{self.name[:80]}_{digest}"
+
+
+def is_source(func: str) -> bool:
+    """Tell a source text from a stored name, which has neither lines nor a `def`."""
+    return "\n" in func or func.lstrip().startswith(("def ", "async def ", "@", "import ", "from "))
+
+
+def source_of(func: Callable[..., Any] | str) -> Source:
+    """Take the text of a function.
+
+    Args:
+        func: a function, or its source text.
+
+    Raises:
+        NotPortable: it has no text, is a method, is decorated, or uses names that are not its own.
+    """
+    if isinstance(func, str):
+        return Source(func, _first_name(func))
+    if not isinstance(func, types.FunctionType):
+        raise NotPortable(
+            f"{func!r} is not a plain Python function: write one with def, and call it in there."
+        )
+    source = _lambda(func) if func.__name__ == "<lambda>" else _def(func)
+    lacking = _lacking(source)
+    if lacking:
+        raise NotPortable(_complaint(func, lacking), details={"names": lacking})
+    return source
+
+
+def _def(func: types.FunctionType) -> Source:
+    text = textwrap.dedent(_written(func))
+    tree = _parsed(text, func)
+    definition = tree.body[0]
+    if not isinstance(definition, ast.FunctionDef):
+        raise NotPortable(f'"{func.__name__}" is not a plain function: write it with def.')
+    if definition.decorator_list:
+        raise NotPortable(
+            f'"{func.__name__}" is decorated, and its decorators would not go with it: send the '
+            "text that defines both, or the plain function."
+        )
+    return Source(text, definition.name)
+
+
+def _lambda(func: types.FunctionType) -> Source:
+    """Write a lambda as a function, if it can be told from its line which one it is."""
+    text = textwrap.dedent(_written(func)).strip()
+    for end in range(len(text), 0, -1):  # its line may go on after it: "f(lambda x: x)," and so on
+        try:
+            tree = ast.parse(text[:end].rstrip().rstrip(",") or "0")
+        except SyntaxError:
+            continue
+        break
+    else:
+        tree = ast.parse("0")
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.Lambda)]
+    wanted = _shape(func.__code__)
+    alike = [node for node in found if _shape(_compiled(node)) == wanted]
+    if len(alike) != 1:
+        raise NotPortable(
+            "It cannot be told from its line which lambda this is: write it as a function with def."
+        )
+    node = alike[0]
+    body = ast.Return(node.body)
+    definition = ast.FunctionDef("call", node.args, [body], [], None, None)
+    if hasattr(definition, "type_params"):
+        definition.type_params = []
+    return Source(ast.unparse(ast.fix_missing_locations(definition)) + "\n", "call")
+
+
+def _compiled(node: ast.Lambda) -> types.CodeType:
+    code = compile(ast.Expression(node), "<lambda>", "eval")
+    return next(const for const in code.co_consts if isinstance(const, types.CodeType))
+
+
+def _shape(code: types.CodeType) -> tuple[object, ...]:
+    """Give what two codes have in common that do the same, wherever they stand."""
+    consts = [_shape(c) if isinstance(c, types.CodeType) else repr(c) for c in code.co_consts]
+    return code.co_code, code.co_names, code.co_varnames, *consts
+
+
+def _written(func: types.FunctionType) -> str:
+    try:
+        return inspect.getsource(func)
+    except (OSError, TypeError) as exc:
+        raise NotPortable(
+            f'The text of "{func.__name__}" is not to be had (it was not read from a file or a '
+            "notebook's cell): send the source as a string."
+        ) from exc
+
+
+def _parsed(text: str, func: types.FunctionType) -> ast.Module:
+    try:
+        return ast.parse(text)
+    except SyntaxError as exc:
+        raise NotPortable(
+            f'The text of "{func.__name__}" cannot be taken out of the line that it stands in: '
+            "write it with def, on lines of its own."
+        ) from exc
+
+
+def _lacking(source: Source) -> list[str]:
+    """Name what the text uses and neither defines nor finds among the builtins."""
+    table = symtable.symtable(source.text, "<function>", "exec")
+    used = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_referenced()}
+    waiting = table.get_children()
+    while waiting:
+        inner = waiting.pop()
+        used |= {
+            symbol.get_name()
+            for symbol in inner.get_symbols()
+            if symbol.is_global() and symbol.is_referenced()
+        }
+        waiting += inner.get_children()
+    own = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned()}
+    return sorted(used - own - _BUILTINS)
+
+
+def _complaint(func: types.FunctionType, lacking: list[str]) -> str:
+    modules = {
+        name: found.__name__
+        for name in lacking
+        if isinstance(found := func.__globals__.get(name), types.ModuleType)
+    }
+    names = ", ".join(lacking)
+    hints = [
+        f'write "import {module}{f" as {name}" if name != module else ""}" inside it'
+        for name, module in modules.items()
+    ]
+    if len(modules) < len(lacking):
+        rest = ", ".join(name for name in lacking if name not in modules)
+        hints.append(f"define {rest} inside it, or pass {rest} as arguments")
+    called = "The lambda" if func.__name__ == "<lambda>" else f'"{func.__name__}"'
+    return f"{called} cannot stand alone: it lacks {names}. Please {'; '.join(hints)}."
+
+
+def _first_name(text: str) -> str:
+    """Find a function's name in a text; the server is the one who says what is wrong with it."""
+    try:
+        body = ast.parse(text).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return "script"
+    names = [node.name for node in body if isinstance(node, ast.FunctionDef)]
+    return "main" if "main" in names else names[0] if names else "script"

@@ -1,0 +1,67 @@
+"""How a run is run: what stands beside its function and its arguments.
+
+Arguments of functions have the names that their authors gave them, so none of ours may stand among
+them: `client.using(seed=7)` says how, `.index_apply(...)` says what.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+_MEMBERS = {
+    "environment": "envName",
+    "service": "service",
+    "seed": "seed",
+    "on_error": "onError",
+    "version": "scriptVersion",
+    "call_timeout_s": "callTimeout",
+    "max_failures": "maxFailures",
+    "canary": "canary",
+    "timeout_s": "timeout",
+    "comments": "comments",
+    "source": "source",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a run is run.
+
+    Attributes:
+        environment: the one to run in; the server's default without it.
+        service: LOW, MEDIUM, HIGH, TP or TPURGENT: how much of the server a run may take.
+        seed: what all randomness of the run follows from; without it the server draws one.
+        on_error: "fail" ends a run with the first failed call; with "continue" a failed call has
+            its exception in the place of its value.
+        version: of the script; the current one without it.
+        call_timeout_s: of a job: seconds that one call may take.
+        timeout_s: of a job: seconds that it may take, 1800 to 43200.
+        max_failures: of a job that continues: more failed calls than this end it.
+        canary: of a job: run the first call alone, and the rest only if it returns.
+        comments: of a job: what it is for.
+        source: the registered database that a query is for; the server's own tables without it.
+        frames: make pandas DataFrames of what looks like some.
+        check: refuse arguments of a type that contradicts the function's annotations.
+        idempotency_key: of a job: a second submission with the same key makes no second job.
+    """
+
+    environment: str | None = None
+    service: str | None = None
+    seed: int | None = None
+    on_error: str | None = None
+    version: int | None = None
+    call_timeout_s: float | None = None
+    timeout_s: int | None = None
+    max_failures: int | None = None
+    canary: bool | None = None
+    comments: str | None = None
+    source: str | None = None
+    frames: bool = True
+    check: bool = True
+    idempotency_key: str | None = None
+
+    def members(self) -> dict[str, Any]:
+        """Give the members of a run's body that say it."""
+        found = {wire: getattr(self, name) for name, wire in _MEMBERS.items()}
+        return {wire: value for wire, value in found.items() if value is not None}

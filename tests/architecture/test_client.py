@@ -1,0 +1,111 @@
+"""What the client may cost its users: an old Python will do, and importing it brings little."""
+
+import ast
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fanfold import errors
+from fanfold.faults import FanfoldError
+from fanfold_server.model import errors as server_errors
+from fanfold_server.model.outcome import FailureKind
+from tests.architecture.imports import STANDARD_LIBRARY, imports_of
+from tests.architecture.repository import ROOT, python_files, shown
+
+CLIENT = python_files("src/fanfold")
+LIBRARIES = {"click", "fanfold", "httpx2", "rich"}
+OPTIONAL = {"typing_extensions"}
+"""For type checkers alone."""
+OLDEST = "python3.10"
+
+
+@pytest.mark.parametrize("path", CLIENT, ids=shown)
+def test_the_client_is_readable_by_python_3_10(path: Path) -> None:
+    ast.parse(path.read_text(encoding="utf-8"), filename=shown(path), feature_version=(3, 10))
+
+
+@pytest.mark.parametrize("path", CLIENT, ids=shown)
+def test_the_client_needs_its_three_libraries_alone(path: Path) -> None:
+    found = {name.package for name in imports_of(path.read_text(encoding="utf-8"))}
+    assert found - STANDARD_LIBRARY - LIBRARIES - OPTIONAL == set()
+
+
+def test_importing_the_client_brings_neither_http_nor_anything_of_the_server() -> None:
+    """Milliseconds, as modules: what would cost them is not there."""
+    loaded = _modules("import fanfold; fanfold.Client, fanfold.AsyncClient")
+    heavy = {"click", "httpx2", "pandas", "pyarrow", "numpy", "rich", "pydantic", "fanfold_server"}
+    assert loaded & heavy == set()
+    assert {name for name in _modules("import fanfold") if name.startswith("fanfold")} == {
+        "fanfold"
+    }
+
+
+def test_the_client_runs_on_the_oldest_python(tmp_path: Path) -> None:
+    """Where the machine has it, with the libraries of ours that are made for it."""
+    python = _oldest()
+    if python is None:
+        pytest.skip(f"{OLDEST} is not here")
+    installed = subprocess.run(
+        [
+            *(Path(sys.executable).with_name("uv"), "pip", "install", "--quiet", "--no-config"),
+            *("--system-certs", "--target", tmp_path, "--python", python),
+            *("httpx2>=2.14,<3", "click>=8.5", "rich>=15"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if installed.returncode != 0:
+        pytest.skip(f"its libraries cannot be had: {installed.stderr.splitlines()[-1]}")
+    (tmp_path / "fanfold-0.dist-info").mkdir()
+    (tmp_path / "fanfold-0.dist-info" / "METADATA").write_text("Name: fanfold\nVersion: 0\n")
+    code = (
+        "import fanfold, fanfold.cli, fanfold.errors\n"
+        "client = fanfold.Client('http://127.0.0.1:9', token='x')\n"
+        "try:\n    client.do_eval('f')\n"
+        "except fanfold.FanfoldError as exc:\n    print(exc)\n"
+    )
+    done = subprocess.run(
+        [python, "-c", code],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": f"{ROOT / 'src'}:{tmp_path}", "PATH": "/usr/bin:/bin"},
+        check=False,
+    )
+    assert done.stdout.startswith("Cannot reach http://127.0.0.1:9: "), done.stderr
+
+
+def test_every_code_of_the_server_has_its_class() -> None:
+    codes = {
+        cls.code
+        for cls in vars(server_errors).values()
+        if isinstance(cls, type) and issubclass(cls, server_errors.FanfoldError)
+    } | {int(kind) for kind in FailureKind}
+    assert set(errors.BY_CODE) == codes
+    assert all(issubclass(kind, FanfoldError) for kind in errors.BY_CODE.values())
+    assert {kind.code for kind in errors.BY_CODE.values()} == codes
+
+
+def _modules(code: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(done.stdout.split())
+
+
+def _oldest() -> str | None:
+    """Find an interpreter of that version that starts; a shim that leads nowhere does not."""
+    found = shutil.which(OLDEST)
+    candidates = [found] if found else []
+    candidates += map(str, sorted(Path.home().glob(".pyenv/versions/3.10.*/bin/python3.10")))
+    for python in candidates:
+        done = subprocess.run([python, "-c", ""], capture_output=True, check=False)
+        if done.returncode == 0:
+            return python
+    return None

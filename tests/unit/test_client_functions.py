@@ -1,0 +1,142 @@
+"""Which functions can be sent, and what is said about those that cannot."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fanfold.faults import NotPortable
+from fanfold.functions import is_source, source_of
+
+FACTOR = 3
+
+
+def run(func: Callable[..., Any], *args: object) -> object:
+    """Run the text that would be sent, with nothing but builtins around it."""
+    source = source_of(func)
+    namespace: dict[str, Any] = {}
+    exec(source.text, namespace)  # noqa: S102  # what the server's workers do
+    return namespace[source.name](*args)
+
+
+def test_a_function_goes_by_its_text() -> None:
+    def area(r: float) -> float:
+        import math as m  # noqa: PLC0415  # what it uses is inside
+
+        def square(x: float) -> float:
+            return x * x
+
+        return m.floor(m.pi * square(r))
+
+    assert run(area, 2.0) == 12
+
+
+def test_a_function_may_call_itself_and_use_builtins() -> None:
+    def count(n: int) -> int:
+        return n if n <= 0 else max(n, count(n - 1))
+
+    assert run(count, 4) == 4
+
+
+def test_a_lambda_that_stands_alone_becomes_a_function() -> None:
+    double, triple = (lambda x: 2 * x), (lambda x: 3 * x)
+    assert run(lambda x, y=2: [x**y for _ in range(1)], 3) == [9]
+    assert run(triple, 2) == 6
+    assert run(double, 2) == 4
+
+
+@pytest.mark.parametrize(
+    ("make", "names"),
+    [
+        (lambda: lambda x: x * FACTOR, ["FACTOR"]),
+        (lambda: _closure(5), ["bound"]),
+        (lambda: _uses_module, ["math"]),
+        (lambda: _nested, ["FACTOR", "math"]),
+        (lambda: _default, ["FACTOR"]),
+    ],
+)
+def test_what_cannot_stand_alone_is_refused_with_the_names_that_it_lacks(
+    make: Callable[[], Callable[..., Any]], names: list[str]
+) -> None:
+    with pytest.raises(NotPortable) as refused:
+        source_of(make())
+    assert refused.value.details["names"] == names
+    for name in names:
+        assert name in refused.value.message
+
+
+def test_a_module_is_to_be_imported_inside() -> None:
+    with pytest.raises(NotPortable, match='write "import math" inside it'):
+        source_of(_uses_module)
+
+
+@pytest.mark.parametrize("func", [print, str.upper, int, [].append])
+def test_what_has_no_text_of_its_own_is_refused(func: Callable[..., Any]) -> None:
+    with pytest.raises(NotPortable, match="not a plain Python function"):
+        source_of(func)
+
+
+def test_a_decorated_function_is_refused() -> None:
+    with pytest.raises(NotPortable, match="decorat"):
+        source_of(_decorated)
+
+
+def test_a_function_of_an_unknown_file_is_refused() -> None:
+    namespace: dict[str, Any] = {}
+    exec("def f(x):\n    return x\n", namespace)  # noqa: S102  # as a REPL does
+    with pytest.raises(NotPortable, match="send the source as a string"):
+        source_of(namespace["f"])
+
+
+def test_the_same_text_has_the_same_name_and_another_text_another() -> None:
+    first, second = (source_of(f"def f(i):\n    return i + {n}\n") for n in (1, 2))
+    assert first.adhoc_name == source_of(first.text).adhoc_name != second.adhoc_name
+    assert first.adhoc_name.isidentifier()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("my script", False),
+        ("defender", False),
+        ("def f(): return 1", True),
+        ("import os\ndef f(): pass", True),
+        ("x\n", True),
+    ],
+)
+def test_a_text_is_told_from_a_name(text: str, expected: bool) -> None:
+    assert is_source(text) is expected
+
+
+def _closure(bound: int) -> Callable[[int], int]:
+    def inner(x: int) -> int:
+        return x + bound
+
+    return inner
+
+
+def _uses_module(x: float) -> float:
+    return math.sqrt(x)
+
+
+def _nested(x: float) -> float:
+    def inner() -> float:
+        return math.sqrt(x) * FACTOR
+
+    return inner()
+
+
+def _default(x: int = FACTOR) -> int:
+    return x
+
+
+def _keep(func: Callable[..., Any]) -> Callable[..., Any]:
+    return func
+
+
+@_keep
+def _decorated(x: int) -> int:
+    return x
