@@ -47,6 +47,12 @@ class BodyTooLarge(CallerError):
     code = 2006
 
 
+class EncodedBody(CallerError):
+    """The request body is compressed; send it as it is, without Content-Encoding."""
+
+    code = 2007
+
+
 class UnknownScript(CallerError):
     """There is no script of this name that you may use."""
 
@@ -159,6 +165,12 @@ class KeyReused(CallerError):
     """The Idempotency-Key belongs to another request of yours: take a new one."""
 
     code = 2028
+
+
+class NoCommonType(NotAcceptable):
+    """The values of a column have no one type, which this form needs: ask for another form."""
+
+    code = 2036
 
 
 class InvalidQuery(CallerError):
@@ -293,6 +305,12 @@ class DataUnavailable(ServerError):
     code = 5007
 
 
+class TooLate(ServerError):
+    """What the job begins with took longer to store than it is kept without the job; try again."""
+
+    code = 5008
+
+
 class CallFailed(FanfoldError):
     """A call of the function has no value."""
 
@@ -403,6 +421,7 @@ BY_CODE: dict[int, type[FanfoldError]] = {
     2004: InvalidSource,
     2005: ScriptExists,
     2006: BodyTooLarge,
+    2007: EncodedBody,
     2010: UnknownScript,
     2011: UnknownVersion,
     2012: UnknownEnvironment,
@@ -422,6 +441,7 @@ BY_CODE: dict[int, type[FanfoldError]] = {
     2026: ResultNotReady,
     2027: NotAcceptable,
     2028: KeyReused,
+    2036: NoCommonType,
     2040: InvalidQuery,
     2041: UnknownTable,
     2042: UnknownColumn,
@@ -458,5 +478,6 @@ BY_CODE: dict[int, type[FanfoldError]] = {
     5005: Overloaded,
     5006: DiskFull,
     5007: DataUnavailable,
+    5008: TooLate,
 }
 """Which class an `errorCode` has."""
