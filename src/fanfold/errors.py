@@ -221,6 +221,12 @@ class InvalidTable(CallerError):
     code = 2047
 
 
+class AskRefused(CallerError):
+    """The function has asked for something that it may not have."""
+
+    code = 2060
+
+
 class Unauthenticated(CallerError):
     """A valid token is needed: send the header "Authorization: Bearer <token>"."""
 
@@ -450,6 +456,7 @@ BY_CODE: dict[int, type[FanfoldError]] = {
     2045: QueryTimedOut,
     2046: QueryTooLarge,
     2047: InvalidTable,
+    2060: AskRefused,
     2101: Unauthenticated,
     2102: TokenExpired,
     2103: WrongCredentials,
