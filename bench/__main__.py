@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from bench.fleet import Fleet
-from bench.libraries import ForkSplit, Loky, Loop, MpPool, Ppe
+from bench.libraries import DuckPandas, ForkSplit, Loky, Loop, MpPool, Ppe
 from bench.machine import exit_on_sigterm, prefer
 from bench.optional import OPTIONAL
 from bench.ours import OURS
@@ -22,7 +22,8 @@ from bench.workloads import WORKLOADS, measure
 
 README = Path(__file__).with_name("README.md")
 PEERS: tuple[type[Peer], ...] = (
-    SocketEcho, UvicornEcho, Loop, ForkSplit, TabPy, MpPool, Ppe, Loky, AfternoonTuned,
+    SocketEcho, UvicornEcho, Loop, ForkSplit, TabPy, MpPool, Ppe, Loky, DuckPandas,
+    AfternoonTuned,
 )  # fmt: skip
 KINDS: dict[str, type[Peer]] = {kind.name: kind for kind in (*PEERS, *OURS, *OPTIONAL)}
 

@@ -18,10 +18,11 @@ _Headers = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What is asked of a peer: `body` is sent as JSON."""
+    """What is asked of a peer: `body` is sent as JSON, or else `content` as it is."""
 
     path: str
     body: Any = None
+    content: bytes = b""
     method: str = "POST"
     headers: _Headers = ()
 
@@ -30,11 +31,11 @@ class Request:
         return "" if self.body is None else json.dumps(self.body)
 
     def raw(self) -> bytes:
-        body = self.text.encode()
+        body = self.content or self.text.encode()
         lines = [
             f"{self.method} {self.path} HTTP/1.1",
             "Host: localhost",
-            "Content-Type: application/json",
+            *([] if self.content else ["Content-Type: application/json"]),
             "Accept: application/json",
             f"Content-Length: {len(body)}",
             *(f"{name}: {value}" for name, value in self.headers),

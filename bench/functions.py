@@ -62,6 +62,32 @@ def fig_draw(i: int) -> int:  # draws; a server with graphicsFlag captures the o
     return i
 
 
+def grp(df):  # type: ignore[no-untyped-def]  # a group or a chunk, with the columns k, x, y, z
+    return {
+        "k": int(df["k"].iloc[0]),
+        "n": len(df),
+        "mx": float(df["x"].mean()),
+        "sy": float(df["y"].std()),
+    }
+
+
+def big(i: int):  # type: ignore[no-untyped-def]  # 100,000 rows of 10 columns, made once
+    import numpy as np
+    import pandas as pd
+
+    kept = getattr(pd, "_kept", None)  # a run of ours has a fresh namespace
+    if kept is None:
+        rng = np.random.default_rng(7)
+        n = 100_000
+        columns = {f"f{k}": rng.random(n) for k in range(6)}
+        columns["i0"] = rng.integers(0, 1000, n)
+        columns["i1"] = np.arange(n)
+        columns["s0"] = np.array(["alpha", "beta", "gamma", "delta"])[rng.integers(0, 4, n)]
+        columns["s1"] = [f"row{k}" for k in range(n)]
+        kept = pd._kept = pd.DataFrame(columns)  # noqa: SLF001
+    return kept
+
+
 def sources() -> dict[str, str]:
     """Return the source text of each function by its name."""
     text = Path(__file__).read_text(encoding="utf-8")

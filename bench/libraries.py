@@ -16,7 +16,7 @@ class Library(Peer):
     """A library in a process of its own; timed in there, dump to JSON included, HTTP not."""
 
     kind = "library, no HTTP"
-    workloads = ("W2", "W3", "W4", "W5")
+    workloads = ("W2", "W3", "W4", "W5", "W6")
     group: ClassVar[str] = "base"
 
     @override
@@ -33,11 +33,24 @@ class Library(Peer):
 
     @override
     def fan(self, function: str, calls: int, degree: int) -> tuple[float, list[Any] | None]:
+        answer = self._ask({"function": function, "calls": calls, "degree": degree})
+        return float(answer["seconds"]), None
+
+    @override
+    def rows(self, by: int | None) -> tuple[float, int]:
+        answer = self._ask({"by": by})
+        return float(answer["seconds"]), int(answer["calls"])
+
+    @override
+    def frame(self) -> tuple[float, int]:
+        answer = self._ask({"frame": True})
+        return float(answer["seconds"]), int(answer["bytes"])
+
+    def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
         assert self.process is not None
-        question = {"function": function, "calls": calls, "degree": degree}
         self.process.stdin.write(json.dumps(question).encode() + b"\n")
         self.process.stdin.flush()
-        return float(self._answer()["seconds"]), None
+        return self._answer()
 
     def _answer(self) -> dict[str, Any]:
         assert self.process is not None
@@ -57,11 +70,13 @@ class Loop(Library):
     name = "limit:loop"
     kind = "limit, one process"
     honours_degree = False
+    workloads = (*Library.workloads, "W9")
 
 
 class ForkSplit(Library):
     name = "limit:fork-split"
     kind = "limit, P forks a run"
+    workloads = ("W2", "W3", "W4", "W5")
 
 
 class MpPool(Library):
@@ -74,3 +89,12 @@ class Ppe(Library):
 
 class Loky(Library):
     name = "joblib-loky"
+
+
+class DuckPandas(Library):
+    """A table in DuckDB, grouped or cut by it, and pandas for the function; one process."""
+
+    name = "duckdb-pandas"
+    kind = "library, no HTTP, one process"
+    honours_degree = False
+    workloads = ("W6",)

@@ -9,7 +9,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -17,6 +18,7 @@ import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVERS = ROOT / "bench" / "servers"
+_WATCH_S = 0.01
 
 
 def venvs() -> Path:
@@ -82,6 +84,10 @@ class Process:
         prefer(self._process.pid)
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def stdin(self) -> IO[bytes]:
         assert self._process.stdin is not None
         return self._process.stdin
@@ -111,6 +117,41 @@ class Process:
         for process in tree:  # those that have begun a session of their own, too
             prefer(process.pid)
         _signal(tree, signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def watched(self, role: Callable[[psutil.Process], str]) -> Iterator[dict[str, float]]:
+        """Look at the memory of it and of everything that it has started, every 10 ms.
+
+        Memory that processes share is divided among them (PSS), so that sums mean something.
+
+        Args:
+            role: names a process for the table.
+
+        Yields:
+            The most that each role had at a time, together, and all of them as "peak"; in MiB.
+            Filled when the block ends.
+        """
+        peaks: dict[str, float] = {}
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(_WATCH_S):
+                now: dict[str, float] = {}
+                for process in self._tree():
+                    with contextlib.suppress(psutil.Error):
+                        mib = process.memory_full_info().pss / 2**20
+                        for name in (role(process), "peak"):
+                            now[name] = now.get(name, 0.0) + mib
+                for name, mib in now.items():
+                    peaks[name] = max(mib, peaks.get(name, 0.0))
+
+        watching = threading.Thread(target=watch)
+        watching.start()
+        try:
+            yield peaks
+        finally:
+            over.set()
+            watching.join()
 
     def end(self) -> None:
         """End it and everything that it has started, each by its own pid."""

@@ -10,7 +10,9 @@ import time
 from pathlib import Path
 from typing import Any, ClassVar
 
+import duckdb
 import orjson
+import psutil
 from typing_extensions import override
 
 from bench.client import Connection, Request, wait_until_answered
@@ -18,15 +20,26 @@ from bench.functions import sources
 from bench.machine import ROOT, Process, free_port
 from bench.peers import API, OK, HttpPeer, Peer
 
+ROWS = """
+    SELECT (random() * 1000)::BIGINT % 1000 AS k, random() AS x, random() AS y,
+        (random() * 100)::BIGINT % 100 AS z
+    FROM range(1000000)
+"""
+"""What W6 is about: a million rows in a thousand groups."""
+
 _FANFOLD = str(ROOT / ".venv" / "bin" / "fanfold")
 READY_LIMIT_S = 60
 
 
 class Ours(HttpPeer):
-    """`fanfold serve` with its defaults, one account, and the functions stored by PUT."""
+    """`fanfold serve`, one account, and the functions stored by PUT.
+
+    With its defaults, but for the length of what a call may return: W9 has 100,000 rows.
+    """
 
     name = "ours"
-    options: ClassVar[tuple[str, ...]] = ()
+    workloads = (*Peer.workloads, "W6", "W9")
+    options: ClassVar[tuple[str, ...]] = ("--max-output-len", "100000")
 
     @override
     def start(self) -> None:
@@ -54,6 +67,7 @@ class Ours(HttpPeer):
         for name, source in sources().items():
             self._put(name, source)
         self.deploy()
+        self._has_rows = False
 
     def _wait_until_ready(self, health: Request) -> None:
         until = time.monotonic() + READY_LIMIT_S
@@ -83,12 +97,59 @@ class Ours(HttpPeer):
         if status not in OK:
             raise RuntimeError(f"{name} was not stored: {status} {body!r}")
 
+    def _load_rows(self) -> None:
+        """Load the million rows; made by DuckDB, to the same sizes as the other peers' are."""
+        file = self._data / "rows.parquet"
+        duckdb.sql(ROWS).write_parquet(str(file))
+        request = Request(
+            method="PUT",
+            path="/api/v1/tables/bench",
+            content=file.read_bytes(),
+            headers=(*self._authorization, ("Content-Type", "application/vnd.apache.parquet")),
+        )
+        status, body = self.connection.ask(request.raw())
+        if status not in OK:
+            raise RuntimeError(f"the rows were not loaded: {status} {body!r}")
+        self._has_rows = True
+
+    @override
+    def rows(self, by: int | None) -> tuple[float, int]:
+        if not self._has_rows:
+            self._load_rows()
+        body: dict[str, Any] = {
+            "input": "select * from BENCH",
+            "parameters": '{"oml_input_type":"pandas.DataFrame"}',
+            "parallelFlag": True,
+            "parallel": 2,
+        }
+        body |= {"groupBy": "k"} if by is None else {"rows": by}
+        verb = "group-apply" if by is None else "row-apply"
+        raw = Request(path=f"{API}/{verb}/grp", body=body, headers=self._authorization).raw()
+        began = time.perf_counter()
+        status, answer = self.connection.ask(raw)
+        seconds = time.perf_counter() - began
+        if status not in OK:
+            raise RuntimeError(f"{self.name} answered {status}: {answer[:300]!r}")
+        return seconds, len(orjson.loads(answer)["result"])
+
+    @override
+    def role(self, process: psutil.Process) -> str:
+        assert self.process is not None
+        if process.pid == self.process.pid:
+            return "server"
+        if "fanfold_server.rows" in " ".join(process.cmdline()):
+            return "data"
+        return "zygotes" if process.ppid() == self.process.pid else "workers"
+
     @property
     def _authorization(self) -> tuple[tuple[str, str], ...]:
         return (("Authorization", f"Bearer {self._token}"),)
 
     @override
     def one(self, function: str, index: int) -> Request:
+        if function == "big":
+            body = {"parameters": f'{{"i":{index}}}'}
+            return Request(path=f"{API}/do-eval/big", body=body, headers=self._authorization)
         return self.many(function, 1, 1)
 
     @override
@@ -116,6 +177,7 @@ class OursFork(Ours):
     """The same with processes that serve one run each: what another owner's script costs."""
 
     name = "ours-fork"
+    workloads = Peer.workloads
     options = ("--reuse", "fork")
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
+import psutil
 from typing_extensions import override
 
 from bench.client import Connection, Request, wait_until_answered
@@ -52,6 +53,23 @@ class Peer:
             Seconds until all of it was there as JSON, and the values where they can be had.
         """
         raise NotImplementedError
+
+    def rows(self, by: int | None) -> tuple[float, int]:
+        """Run `grp` for each group of a million rows, or for each `by` of them.
+
+        Returns:
+            Seconds until all of it was there as JSON, the rows being loaded before; and the calls.
+        """
+        raise NotImplementedError
+
+    def frame(self) -> tuple[float, int]:
+        """Run `big` once, and return the seconds and the length of its rows as JSON, in bytes."""
+        raise NotImplementedError
+
+    def role(self, process: psutil.Process) -> str:
+        """Name one of its processes, for a table of memory."""
+        assert self.process is not None
+        return "main" if process.pid == self.process.pid else "workers"
 
     def warm(self) -> None:
         """Make the first measured call as good as the next, after a pause."""
@@ -125,6 +143,16 @@ class HttpPeer(Peer):
         if status not in OK:
             raise RuntimeError(f"{self.name} answered {status}: {body[:300]!r}")
         return seconds, self.values(body)
+
+    @override
+    def frame(self) -> tuple[float, int]:
+        raw = self.one("big", 1).raw()
+        began = time.perf_counter()
+        status, body = self.connection.ask(raw)
+        seconds = time.perf_counter() - began
+        if status not in OK:
+            raise RuntimeError(f"{self.name} answered {status}: {body[:300]!r}")
+        return seconds, len(body)
 
     @override
     def rest(self) -> None:
@@ -202,6 +230,7 @@ class TabPy(HttpPeer):
     name = "tabpy"
     kind = "HTTP, in its own process"
     honours_degree = False
+    workloads = (*Peer.workloads, "W9")
 
     @override
     def command(self) -> list[str]:
@@ -245,6 +274,7 @@ class AfternoonTuned(HttpPeer):
     """FastAPI and a process pool, with chunks and orjson: what one writes in an afternoon."""
 
     name = "afternoon-tuned"
+    workloads = (*Peer.workloads, "W9")
     mode: ClassVar[str] = "tuned"
 
     @override

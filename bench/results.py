@@ -25,7 +25,7 @@ class Measured:
 
 def is_rate(metric: str) -> bool:
     """Say whether more is better."""
-    return metric.endswith("_rps")
+    return metric.endswith(("_rps", "_per_s"))
 
 
 @dataclass(slots=True)

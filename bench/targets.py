@@ -76,6 +76,9 @@ TARGETS = [
     *_targets("W4", "n10_p2_ms", mp_pool=0.95, tabpy=0.6),
     *_targets("W4", "n1000_p2_ms", fork_split=1.05, tabpy=0.5, afternoon_tuned=0.8),
     *_targets("W5", "n16_p2_ms", mp_pool=1.1, tabpy=0.5),
+    *_targets("W6", "by_k_ms", loop=1.0, mp_pool=0.75),
+    *_targets("W6", "by_10000_ms", loop=2.0, mp_pool=0.45),
+    *_targets("W9", "ms", afternoon_tuned=0.6, tabpy=0.05),
 ]
 """Of the yardstick's key table, for the workloads that are measured here."""
 

@@ -1,4 +1,6 @@
-"""What is measured: W1 one trivial call, W2 many, W3 CPU, W4 the documented example, W5 figures."""
+"""What is measured: W1 one trivial call, W2 many, W3 CPU, W4 the documented example, W5 figures,
+W6 groups and chunks of a table, W9 a large DataFrame as the answer.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,13 @@ FANS = {
         Fan(function="fig", calls=16, degree=1, times=1),
     ),
 }
-WORKLOADS = ("W1", *FANS)
+WORKLOADS = ("W1", *FANS, "W6", "W9")
+
+CUTS = {None: 1_000, 10_000: 100}
+"""W6: rows of a part (None: a group each), and how many parts there are."""
+
+W6_TIMES = 3
+W9_TIMES = 3
 
 
 def measure(workload: str, peer: Peer, seconds: int, *, is_first: bool) -> Numbers:
@@ -76,6 +84,12 @@ def measure(workload: str, peer: Peer, seconds: int, *, is_first: bool) -> Numbe
     if workload == "W1":
         assert isinstance(peer, HttpPeer)
         yield from _single(peer, seconds)
+        return
+    if workload == "W6":
+        yield from _rows(peer, is_first=is_first)
+        return
+    if workload == "W9":
+        yield from _frame(peer)
         return
     for fan in FANS[workload]:
         if fan.calls <= peer.most_calls:
@@ -102,6 +116,34 @@ def _single(peer: HttpPeer, seconds: int) -> Numbers:
     yield "c16_rps", many.rps
     yield "c16_p50_ms", many.p50_ms
     yield "c16_p99_ms", many.p99_ms
+
+
+def _rows(peer: Peer, *, is_first: bool) -> Numbers:
+    for by, parts in CUTS.items():
+        if is_first:
+            _, calls = peer.rows(by)
+            if calls != parts:
+                raise RuntimeError(f"{peer.name}: {calls} parts instead of {parts}")
+        yield f"{_cut(by)}_ms", statistics.median(peer.rows(by)[0] for _ in range(W6_TIMES)) * 1e3
+    if is_first:
+        assert peer.process is not None
+        for by in CUTS:
+            with peer.process.watched(peer.role) as peaks:
+                peer.rows(by)
+            for role, mib in peaks.items():
+                yield f"{_cut(by)}_{role}_mib", mib
+
+
+def _cut(by: int | None) -> str:
+    return "by_k" if by is None else f"by_{by}"
+
+
+def _frame(peer: Peer) -> Numbers:
+    peer.frame()
+    asked = [peer.frame() for _ in range(W9_TIMES)]
+    seconds = statistics.median(taken for taken, _ in asked)
+    yield "ms", seconds * 1e3
+    yield "MB_per_s", asked[0][1] / seconds / 1e6
 
 
 def _fan(peer: Peer, fan: Fan, *, is_first: bool) -> float:

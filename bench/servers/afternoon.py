@@ -33,7 +33,8 @@ def load(name, source):
 
 
 def run_one(name, source, index):
-    return load(name, source)(index)
+    value = load(name, source)(index)
+    return value.to_json(orient="records") if hasattr(value, "to_json") else value
 
 
 class RunMany:

@@ -18,12 +18,57 @@ import orjson
 from bench import functions
 
 
-class Loop:
+class Peer:
+    """What all share: the million rows of W6, and how they are cut."""
+
+    frame = None
+
+    def parts(self, by):
+        """Return the groups of the column k, or stretches of `by` rows."""
+        if by is None:
+            return [group for _, group in self.frame.groupby("k")]
+        return [self.frame.iloc[at : at + by] for at in range(0, len(self.frame), by)]
+
+    def load(self):
+        import numpy as np
+        import pandas as pd
+
+        rng = np.random.default_rng(11)
+        n = 1_000_000
+        columns = {"k": rng.integers(0, 1_000, n), "x": rng.random(n), "y": rng.random(n)}
+        self.frame = pd.DataFrame({**columns, "z": rng.integers(0, 100, n)})
+
+    def run(self, parts):
+        """Call `grp` for each part, on two cores where the peer can."""
+        return [functions.grp(part) for part in parts]
+
+
+class Loop(Peer):
     def fan(self, function, calls, degree):
         return [function(i) for i in range(1, calls + 1)]
 
 
-class ForkSplit:
+class DuckPandas(Peer):
+    def load(self):
+        import duckdb
+
+        super().load()
+        self.database = duckdb.connect()
+        self.database.execute("SET threads = 2")
+        self.database.register("frame", self.frame)
+        self.database.execute("CREATE TABLE data AS SELECT * FROM frame")
+        self.database.unregister("frame")
+        self.frame = None
+
+    def parts(self, by):
+        if by is None:
+            rows = self.database.execute("SELECT * FROM data ORDER BY k").df()
+            return [group for _, group in rows.groupby("k", sort=False)]
+        rows = self.database.execute("SELECT * FROM data").df()
+        return [rows.iloc[at : at + by] for at in range(0, len(rows), by)]
+
+
+class ForkSplit(Peer):
     """Forks P processes of a preloaded parent; each sends the JSON of its share by a pipe."""
 
     def __init__(self):
@@ -51,7 +96,7 @@ class ForkSplit:
         return b'{"result":[' + b",".join(text for text in texts if text) + b"]}"
 
 
-class Ppe:
+class Ppe(Peer):
     def __init__(self):
         self.pools = {degree: ProcessPoolExecutor(degree) for degree in (1, 2)}
 
@@ -59,8 +104,11 @@ class Ppe:
         chunk = max(1, calls // (8 * degree))
         return list(self.pools[degree].map(function, range(1, calls + 1), chunksize=chunk))
 
+    def run(self, parts):
+        return list(self.pools[2].map(functions.grp, parts))
 
-class MpPool:
+
+class MpPool(Peer):
     def __init__(self):
         self.pools = {degree: multiprocessing.Pool(degree) for degree in (1, 2)}
 
@@ -68,16 +116,24 @@ class MpPool:
         chunk = max(1, calls // (8 * degree))
         return self.pools[degree].map(function, range(1, calls + 1), chunksize=chunk)
 
+    def run(self, parts):
+        return self.pools[2].map(functions.grp, parts, chunksize=8)
 
-class Loky:
+
+class Loky(Peer):
     def fan(self, function, calls, degree):
         from joblib import Parallel, delayed
 
         parallel = Parallel(n_jobs=degree, backend="loky" if degree > 1 else None)
         return parallel(delayed(function)(i) for i in range(1, calls + 1))
 
+    def run(self, parts):
+        from joblib import Parallel, delayed
 
-class Dask:
+        return Parallel(n_jobs=2)(delayed(functions.grp)(part) for part in parts)
+
+
+class Dask(Peer):
     def __init__(self):
         from dask.distributed import Client, LocalCluster
 
@@ -94,8 +150,11 @@ class Dask:
         )
         return self.client.gather(futures)
 
+    def run(self, parts):
+        return self.client.gather(self.client.map(functions.grp, parts, pure=False))
 
-class RayTasks:
+
+class RayTasks(Peer):
     def __init__(self):
         import ray
 
@@ -110,10 +169,14 @@ class RayTasks:
         task = self.remote[key]
         return self.ray.get([task.remote(i) for i in range(1, calls + 1)])
 
+    def run(self, parts):
+        task = self.ray.remote(functions.grp)
+        return self.ray.get([task.remote(part) for part in parts])
+
 
 PEERS = {
     "limit:loop": Loop, "limit:fork-split": ForkSplit, "ppe": Ppe, "mp-pool": MpPool,
-    "joblib-loky": Loky, "dask": Dask, "ray-tasks": RayTasks,
+    "joblib-loky": Loky, "duckdb-pandas": DuckPandas, "dask": Dask, "ray-tasks": RayTasks,
 }  # fmt: skip
 
 
@@ -123,17 +186,32 @@ def main():
     os.dup2(2, 1)
     print(json.dumps({"ready": True}), file=answers)
     for line in sys.stdin:
-        asked = json.loads(line)
         try:
-            function = getattr(functions, asked["function"])
-            began = time.perf_counter()
-            result = peer.fan(function, asked["calls"], asked["degree"])
-            if not isinstance(result, bytes):
-                orjson.dumps({"result": result})
-            seconds = time.perf_counter() - began
-            print(json.dumps({"seconds": seconds}), file=answers)
+            print(json.dumps(answered(peer, json.loads(line))), file=answers)
         except Exception as exc:  # noqa: BLE001 (whatever it is, the runner is told)
             print(json.dumps({"error": repr(exc)[:400]}), file=answers)
+
+
+def answered(peer, asked):
+    """Do what is asked; what is made ready before is not timed."""
+    if "frame" in asked:
+        value = functions.big(1)
+        began = time.perf_counter()
+        text = value.to_json(orient="records", double_precision=15)
+        return {"seconds": time.perf_counter() - began, "bytes": len(text)}
+    if "by" in asked:
+        if peer.frame is None and not hasattr(peer, "database"):
+            peer.load()
+        began = time.perf_counter()
+        result = peer.run(peer.parts(asked["by"]))
+        orjson.dumps({"result": result})
+        return {"seconds": time.perf_counter() - began, "calls": len(result)}
+    function = getattr(functions, asked["function"])
+    began = time.perf_counter()
+    result = peer.fan(function, asked["calls"], asked["degree"])
+    if not isinstance(result, bytes):
+        orjson.dumps({"result": result})
+    return {"seconds": time.perf_counter() - began}
 
 
 if __name__ == "__main__":

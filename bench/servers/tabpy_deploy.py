@@ -14,7 +14,8 @@ def one(fn, i):
     if namespace is None:
         namespace = globals()["_namespace"] = {}
         exec(SOURCE, namespace)  # noqa: S102 (ours)
-    return namespace[fn](i)
+    value = namespace[fn](i)
+    return value.to_dict(orient="records") if hasattr(value, "to_dict") else value
 
 
 def fan(fn, n):

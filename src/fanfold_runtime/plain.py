@@ -20,11 +20,11 @@ from fanfold_runtime.jsontext import make_encoder
 MAX_DEPTH = 200
 """Containers inside containers; deeper values are refused."""
 
-_EXACT_BELOW = 1e16
+EXACT_BELOW = 1e16
 """From here on a float's shortest text has an exponent and no `.0` to drop."""
 
-_AS_THEY_ARE = frozenset((int, bool, type(None), str))
-_AS_THEY_ARE_OR_FLOAT = _AS_THEY_ARE | {float}
+AS_THEY_ARE = frozenset((int, bool, type(None), str))
+_AS_THEY_ARE_OR_FLOAT = AS_THEY_ARE | {float}
 _isfinite = math.isfinite
 _dumps = make_encoder(ascii_only=False)
 
@@ -73,7 +73,7 @@ def plain_float(v: float, keep_point_zero: bool) -> float | None:
     """Return a float as JSON can hold it: NaN and infinities as None, 6.0 as 6 if so wanted."""
     if not _isfinite(v):
         return None
-    if keep_point_zero or v != v // 1 or not -_EXACT_BELOW < v < _EXACT_BELOW:
+    if keep_point_zero or v != v // 1 or not -EXACT_BELOW < v < EXACT_BELOW:
         return v
     return int(v)
 
@@ -87,7 +87,7 @@ class Walk:
 
     def plain(self, v: Any, path: Path, depth: int) -> Any:
         kind = type(v)
-        if kind in _AS_THEY_ARE:
+        if kind in AS_THEY_ARE:
             return v
         if kind is float:
             return plain_float(v, self.keep)
@@ -114,7 +114,7 @@ class Walk:
 
     def sequence(self, v: Any, path: Path, depth: int) -> list[Any]:
         kinds = set(map(type, v))
-        if kinds <= _AS_THEY_ARE:
+        if kinds <= AS_THEY_ARE:
             return list(v)
         if kinds <= _AS_THEY_ARE_OR_FLOAT:
             keep = self.keep

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from fanfold_server.model.outcome import FailureKind
@@ -55,6 +57,8 @@ EXAMPLES = {
     "pd.DataFrame({'a': [1 / 15, 1e-12, 4.79684669349]})": '[{"a":0.0666666667},{"a":0},'
     '{"a":4.7968466935}]',
     "pd.DataFrame({'a': [123456789.12345679]})": '[{"a":123456789.12345679}]',
+    "pd.DataFrame({'a': [np.inf, -np.inf, np.nan, -0.0, 1e16, -3.0]})": '[{"a":null},{"a":null},'
+    '{"a":null},{"a":0},{"a":1e+16},{"a":-3}]',
     "{'inside': pd.DataFrame({'a': [1 / 3]})}": '{"inside":[{"a":0.3333333333}]}',
     "[1 / 3]": "[0.3333333333333333]",
     "type('Mine', (pd.DataFrame,), {})({'a': [1]})": '[{"a":1}]',
@@ -102,6 +106,33 @@ def f(i):
 """
     )
     assert engine.run(source, count=4).returned == {i: [] for i in (1, 2, 3, 4)}
+
+
+def test_floats_of_a_series_are_those_of_a_list(engine: Engine) -> None:
+    """The one is written by NumPy's rules for all at once, the other by Python's for each."""
+    record = engine.run(
+        PROLOGUE + "def f(i):\n"
+        "    rng = np.random.default_rng(i)\n"
+        "    bits = rng.integers(0, 2**64, 3000, dtype=np.uint64).view(float)\n"
+        "    whole = np.rint(rng.normal(size=1000) * 10.0 ** rng.integers(0, 19, 1000))\n"
+        "    edges = [np.nan, np.inf, -np.inf, -0.0, 1e16, -1e16, 1e16 - 2, 5e-324]\n"
+        "    values = np.concatenate([bits, whole, edges])\n"
+        "    return [pd.Series(values), values.tolist()]\n"
+    )
+    assert not record.failures, record.failures
+    series, listed = json.loads(record.texts[1], parse_float=str, parse_int=str)
+    assert len(series) == 4008
+    assert series == listed
+
+
+def test_a_frame_of_many_columns_has_them_all(engine: Engine) -> None:
+    for columns in (256, 257):
+        record = engine.run(
+            PROLOGUE + "def f(i):\n"
+            f"    return pd.DataFrame([range({columns})] * 2, columns=range({columns}))\n"
+        )
+        wanted = {str(i): i for i in range(columns)}
+        assert json.loads(record.texts[1]) == [wanted, wanted]
 
 
 def test_the_limit_of_length_counts_rows(engine: Engine) -> None:
