@@ -154,8 +154,7 @@ def _writing_engine(url: URL) -> Engine:
     engine = create_engine(url.set(drivername="sqlite"), poolclass=NullPool)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "connect", _write_through)
-    event.listen(engine, "begin", _begin_immediate)
-    return engine
+    return engine  # the writer begins its transactions itself
 
 
 def _prepare_sqlite(dbapi_connection: Any, _record: object) -> None:
@@ -180,10 +179,6 @@ def _begin_sqlite(connection: Connection) -> None:
 
 def _write_through(dbapi_connection: Any, _record: object) -> None:
     dbapi_connection.execute("PRAGMA synchronous = FULL").close()
-
-
-def _begin_immediate(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _limit_idleness(dbapi_connection: Any, _record: object) -> None:

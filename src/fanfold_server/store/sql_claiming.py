@@ -17,6 +17,7 @@ from fanfold_server.model.job import Batch
 from fanfold_server.store.fairness import Line, share_out
 from fanfold_server.store.job_rows import SPEC_COLUMNS, AnyRow, spec_of
 from fanfold_server.store.port import Claimed
+from fanfold_server.store.prepared import Prepared
 from fanfold_server.store.schema import batch, job, source
 from fanfold_server.store.sql_leases import (
     BATCH,
@@ -37,12 +38,12 @@ _CLAIM_LOCK = text("SELECT pg_advisory_xact_lock(:key)")
 # Written out, not bound: only so does the partial index serve.
 _CLAIMABLE = job.c.waiting > literal_column("0")
 
-_EXPIRED = (
+_EXPIRED = Prepared(
     select(batch.c.job_id, batch.c.number)
     .where(LEASED, batch.c.lease_until < bindparam("now"))
     .order_by(batch.c.job_id)
 )
-_LIVE = (
+_LIVE = Prepared(
     select(
         job.c.id,
         job.c.owner,
@@ -71,8 +72,8 @@ def _lines() -> Any:
     return select(lines.c.line, oldest.label("oldest")).where(lines.c.line.is_not(None))
 
 
-_LINES = _lines()
-_CANDIDATES = (
+_LINES = Prepared(_lines())
+_CANDIDATES = Prepared(
     select(job.c.id, job.c.degree, job.c.waiting)
     .where(
         _CLAIMABLE,
@@ -83,7 +84,7 @@ _CANDIDATES = (
     .order_by(job.c.id)
     .limit(bindparam("most"))
 )
-_PICKED = (
+_PICKED = Prepared(
     select(job.c.id, job.c.uuid, job.c.state, job.c.canary, job.c.waiting, job.c.deadline,
            *(job.c[name] for name in SPEC_COLUMNS if name != "canary"),
            source.c.text.label("source_text"))
@@ -92,21 +93,21 @@ _PICKED = (
     .order_by(job.c.id)
     .with_for_update(of=job)
 )  # fmt: skip
-_TAKE_ALL = (
+_TAKE_ALL = Prepared(
     select(*BATCH)
     .where(batch.c.job_id.in_(bindparam("ids", expanding=True)), WAITING)
     .order_by(batch.c.job_id, batch.c.number)
     .with_for_update(skip_locked=True)
 )
-_TAKE_SOME = (
+_TAKE_SOME = Prepared(
     select(*BATCH)
     .where(batch.c.job_id == bindparam("its_job"), WAITING)
     .order_by(batch.c.number)
     .limit(bindparam("most"))
     .with_for_update(skip_locked=True)
 )
-_FREE = update(batch).where(ITS_KEY).values(state="waiting")
-_START = (
+_FREE = Prepared(update(batch).where(ITS_KEY).values(state="waiting"))
+_START = Prepared(
     update(job)
     .where(job.c.id == bindparam("j_id"))
     .values(
@@ -116,7 +117,7 @@ _START = (
         deadline=func.coalesce(job.c.deadline, bindparam("j_deadline", type_=job.c.deadline.type)),
     )
 )
-_LOCK_IDS = (
+_LOCK_IDS = Prepared(
     select(job.c.id)
     .where(job.c.id.in_(bindparam("ids", expanding=True)), IS_OPEN)
     .order_by(job.c.id)
@@ -132,10 +133,10 @@ def claim(
     connection = transaction.connection
     if connection.dialect.name == "postgresql":
         connection.execute(_CLAIM_LOCK, {"key": _CLAIM_KEY})
-    leased = connection.execute(_LIVE).all()
+    leased = _LIVE.rows(connection, {})
     if any(row.first_end < now for row in leased):
         _free_expired(connection, now)
-        leased = connection.execute(_LIVE).all()
+        leased = _LIVE.rows(connection, {})
     live: Counter[str] = Counter()
     held: dict[int, int] = {}
     full = [0]
@@ -146,8 +147,8 @@ def claim(
             full.append(job_id)
 
     def candidates(line: Line, most: int) -> list[tuple[int, int]]:
-        found = connection.execute(
-            _CANDIDATES,
+        found = _CANDIDATES.rows(
+            connection,
             {"its_line": f"{line.rank}{line.owner}", "full": full, "now": now, "most": most},
         )
         return [
@@ -155,26 +156,26 @@ def claim(
             for job_id, degree, waiting in found
         ]
 
-    lines = [Line(int(line[0]), line[1:], oldest) for line, oldest in connection.execute(_LINES)]
+    lines = [Line(int(line[0]), line[1:], oldest) for line, oldest in _LINES.rows(connection, {})]
     picked = share_out(lines, live=live, wanted=wanted, per_owner=per_owner, candidates=candidates)
     if not picked:
         return []
-    jobs = connection.execute(_PICKED, {"ids": list(picked)}).all()
+    jobs = _PICKED.rows(connection, {"ids": list(picked)})
     return _take(connection, jobs, picked, agent=agent, until=now + timedelta(seconds=lease_s),
                  now=now)  # fmt: skip
 
 
 def _free_expired(connection: Connection, now: datetime) -> None:
     """Let batches wait again whose lease has run out; their agents may still renew or finish."""
-    expired = connection.execute(_EXPIRED, {"now": now}).all()
+    expired = _EXPIRED.rows(connection, {"now": now})
     if not expired:
         return
     ids = list({job_id for job_id, _ in expired})
-    open_ids = {row.id for row in connection.execute(_LOCK_IDS, {"ids": ids})}
+    open_ids = {row.id for row in _LOCK_IDS.rows(connection, {"ids": ids})}
     keys = [(job_id, number) for job_id, number in expired if job_id in open_ids]
     still = [row for row in held_rows(connection, keys) if _has_expired(row, now)]
     if still:
-        connection.execute(_FREE, [key_of(row) for row in still])
+        _FREE.run_each(connection, [key_of(row) for row in still])
         wait_again(connection, still)
 
 
@@ -183,19 +184,19 @@ def _take(
     until: datetime, now: datetime,
 ) -> list[Claimed]:  # fmt: skip
     whole = [row.id for row in jobs if picked[row.id] >= row.waiting and not row.canary]
-    rows = list(connection.execute(_TAKE_ALL, {"ids": whole}).all()) if whole else []
+    rows = _TAKE_ALL.rows(connection, {"ids": whole}) if whole else []
     for row in jobs:
         if row.id not in whole:
             some = {"its_job": row.id, "most": min(picked[row.id], row.waiting)}
-            rows += connection.execute(_TAKE_SOME, some).all()
+            rows += _TAKE_SOME.rows(connection, some)
     if not rows:
         return []
     lease = {"b_agent": agent, "b_until": until}
-    connection.execute(LEASE, [key_of(row) | lease | {"b_fence": row.fence + 1} for row in rows])
+    LEASE.run_each(connection, [key_of(row) | lease | {"b_fence": row.fence + 1} for row in rows])
     taken = Counter(row.job_id for row in rows)
     starts = {row.id: row.deadline or now + timedelta(seconds=row.timeout_s) for row in jobs}
-    connection.execute(
-        _START,
+    _START.run_each(
+        connection,
         [
             {"j_id": job_id, "j_taken": count, "j_now": now, "j_deadline": starts[job_id]}
             for job_id, count in taken.items()

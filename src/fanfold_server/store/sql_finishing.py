@@ -19,11 +19,12 @@ from fanfold_server.store.job_rows import (
     failure_values,
 )
 from fanfold_server.store.port import BatchResult, CallFailure, Signal
+from fanfold_server.store.prepared import Prepared
 from fanfold_server.store.schema import batch, failure, job
 from fanfold_server.store.sql_leases import DROP, ITS_KEY, held_rows, holds, key_of
 from fanfold_server.store.writing import Transaction
 
-_TALLY = (
+_TALLY = Prepared(
     select(job.c.id, job.c.uuid, job.c.state, job.c.times, job.c.on_error, job.c.max_failures,
            job.c.canary, job.c.returned, job.c.failed, job.c.size_bytes, job.c.waiting,
            job.c.unfinished)
@@ -31,7 +32,7 @@ _TALLY = (
     .order_by(job.c.id)
     .with_for_update()
 )  # fmt: skip
-_RECORD = (
+_RECORD = Prepared(
     update(batch)
     .where(ITS_KEY)
     .values(
@@ -48,7 +49,7 @@ _RECORD = (
         }
     )
 )
-_COUNT = (
+_COUNT = Prepared(
     update(job)
     .where(job.c.id == bindparam("j_id"))
     .values(
@@ -130,7 +131,7 @@ def finish(
             waiting=row.waiting,
             unfinished=row.unfinished,
         )
-        for row in connection.execute(_TALLY, {"uuids": uuids})
+        for row in _TALLY.rows(connection, {"uuids": uuids})
     }
     keys = [
         (tallies[one.job].row.id, one.number)
@@ -184,9 +185,9 @@ def _store(
 ) -> None:
     if not records:
         return
-    connection.execute(_RECORD, list(records.values()))
-    connection.execute(
-        _COUNT,
+    _RECORD.run_each(connection, list(records.values()))
+    _COUNT.run_each(
+        connection,
         [
             {
                 "j_id": tally.row.id,
@@ -209,7 +210,7 @@ def _store(
         connection.execute(insert(failure), failures)
     dropped = [tally.row.id for tally in tallies if tally.dropped]
     if dropped:
-        connection.execute(DROP, {"ids": dropped})
+        DROP.run(connection, {"ids": dropped})
 
 
 def _tell(transaction: Transaction, tally: _Tally) -> None:

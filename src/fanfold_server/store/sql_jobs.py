@@ -32,6 +32,7 @@ from fanfold_server.store.port import (
     Renewal,
     Signal,
 )
+from fanfold_server.store.prepared import Prepared
 from fanfold_server.store.schema import batch, deleted_job, insert_new, job, source
 from fanfold_server.store.sql_leases import DROP, IS_OPEN
 from fanfold_server.store.writing import Transaction, Writer
@@ -193,7 +194,8 @@ class SqlJobs:
     def _see_source(self, connection: Connection, spec: JobSpec) -> None:
         """Store a source text unless it is there. In the writer's thread."""
         if spec.digest not in self._sources:
-            _insert_new(connection, source, {"digest": spec.digest, "text": spec.source})
+            new = {"digest": spec.digest, "text": spec.source}
+            _NEW_SOURCE[connection.dialect.name].run(connection, new)
             if len(self._sources) > SOURCES_KEPT_IN_MIND:
                 self._sources.clear()
             self._sources.add(spec.digest)
@@ -370,8 +372,8 @@ def _submit(
         "waiting": 1 if gated else len(open_),
         "unfinished": len(open_),
     }
-    its_id = _insert_new(connection, job, values)
-    if its_id is None:
+    new = _NEW_JOB[connection.dialect.name].rows(connection, values)
+    if not new:
         # By this call, before the connection broke; or by another process, with the same key.
         row = connection.execute(_BY_UUID, {"its_uuid": job_id}).one_or_none()
         if row is not None:
@@ -380,9 +382,9 @@ def _submit(
         earlier = _earlier(connection, spec.owner, key)
         assert earlier is not None
         return earlier, False
-    connection.execute(
-        _INSERT_BATCH,
-        [_batch_values(its_id, number, planned, now) for number, planned in enumerate(plan)],
+    _INSERT_BATCH.run_each(
+        connection,
+        [_batch_values(new[0].id, number, planned, now) for number, planned in enumerate(plan)],
     )
     transaction.tell(Signal.READY if open_ else Signal.ENDED, job_id)
     stored = Job(
@@ -421,18 +423,21 @@ def _size(planned: Planned) -> int:
     return planned.size_bytes or (planned.taken.size_bytes if planned.taken else 0)
 
 
-_INSERT_BATCH = insert(batch)
-_NEW = {
-    (dialect, table.name): insert_new(dialect, table).returning(key)
+_INSERT_BATCH = Prepared(insert(batch), [
+    "job_id", "number", "start", "count", "state", "fence", "returned", "failed", "finished",
+    "size_bytes", "values", "meters", "logs", "images",
+])  # fmt: skip
+_NEW_SOURCE = {
+    dialect: Prepared(insert_new(dialect, source), ["digest", "text"])
     for dialect in ("sqlite", "postgresql")
-    for table, key in ((source, source.c.digest), (job, job.c.id))
 }
-
-
-def _insert_new(connection: Connection, table: Any, values: dict[str, Any]) -> Any:
-    """Insert a row unless a unique one is there; return its key if it is new."""
-    statement = _NEW[connection.dialect.name, table.name]
-    return connection.execute(statement, values).scalar_one_or_none()
+_NEW_JOB = {
+    dialect: Prepared(
+        insert_new(dialect, job).returning(job.c.id),
+        [column.name for column in job.c if column.name not in {"id", "deadline", "error"}],
+    )
+    for dialect in ("sqlite", "postgresql")
+}
 
 
 def _end(transaction: Transaction, rows: Sequence[AnyRow], state: JobState, now: datetime) -> None:
@@ -440,7 +445,7 @@ def _end(transaction: Transaction, rows: Sequence[AnyRow], state: JobState, now:
         return
     ids = [row.id for row in rows]
     transaction.connection.execute(_END, {"ids": ids, "j_state": state.value, "j_now": now})
-    transaction.connection.execute(DROP, {"ids": ids})
+    DROP.run(transaction.connection, {"ids": ids})
     for row in rows:
         transaction.tell(Signal.ENDED, row.uuid)
 

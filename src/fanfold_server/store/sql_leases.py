@@ -16,6 +16,7 @@ from sqlalchemy import Connection, and_, bindparam, literal_column, or_, select,
 from fanfold_server.model.job import Batch, JobState
 from fanfold_server.store.job_rows import AnyRow
 from fanfold_server.store.port import Renewal, Signal
+from fanfold_server.store.prepared import Prepared
 from fanfold_server.store.schema import batch, job
 from fanfold_server.store.writing import Transaction
 
@@ -26,7 +27,7 @@ WAITING = batch.c.state == literal_column("'waiting'")
 
 BATCH = (batch.c.job_id, batch.c.number, batch.c.start, batch.c["count"], batch.c.fence)
 ITS_KEY = and_(batch.c.job_id == bindparam("b_job"), batch.c.number == bindparam("b_number"))
-LEASE = (
+LEASE = Prepared(
     update(batch)
     .where(ITS_KEY)
     .values(
@@ -36,24 +37,24 @@ LEASE = (
         lease_until=bindparam("b_until"),
     )
 )
-_GIVE_UP = update(batch).where(ITS_KEY).values(state="waiting", lease_by=None)
-_WAIT = (
+_GIVE_UP = Prepared(update(batch).where(ITS_KEY).values(state="waiting", lease_by=None))
+_WAIT = Prepared(
     update(job)
     .where(job.c.id == bindparam("j_id"))
     .values(waiting=job.c.waiting + bindparam("j_more"))
 )
-_LOCK_JOBS = (
+_LOCK_JOBS = Prepared(
     select(job.c.id, job.c.uuid, job.c.state)
     .where(job.c.uuid.in_(bindparam("uuids", expanding=True)))
     .order_by(job.c.id)
     .with_for_update()
 )
-_HELD = (
+_HELD = Prepared(
     select(*BATCH, batch.c.state, batch.c.lease_by, batch.c.lease_until)
     .where(tuple_(batch.c.job_id, batch.c.number).in_(bindparam("keys", expanding=True)))
     .with_for_update()
 )
-DROP = (
+DROP = Prepared(
     update(batch)
     .where(
         batch.c.job_id.in_(bindparam("ids", expanding=True)),
@@ -72,8 +73,8 @@ def renew(
     jobs, mine = _mine(connection, agent, batches)
     if mine:
         lease = {"b_agent": agent, "b_until": now + timedelta(seconds=lease_s)}
-        connection.execute(
-            LEASE, [key_of(row) | lease | {"b_fence": row.fence} for row in mine.values()]
+        LEASE.run_each(
+            connection, [key_of(row) | lease | {"b_fence": row.fence} for row in mine.values()]
         )
         freed = [row for row in mine.values() if row.state == "waiting"]
         wait_again(connection, freed, by=-1)
@@ -89,7 +90,7 @@ def release(transaction: Transaction, agent: str, batches: Collection[Batch]) ->
     _, mine = _mine(transaction.connection, agent, batches)
     if not mine:
         return
-    transaction.connection.execute(_GIVE_UP, [key_of(row) for row in mine.values()])
+    _GIVE_UP.run_each(transaction.connection, [key_of(row) for row in mine.values()])
     wait_again(transaction.connection, [row for row in mine.values() if row.state == "leased"])
     for one in mine:
         transaction.tell(Signal.READY, one.job)
@@ -100,7 +101,7 @@ def _mine(
 ) -> tuple[Sequence[AnyRow], dict[Batch, AnyRow]]:
     """Lock the batches' jobs; give those jobs, and the rows of the batches the agent holds."""
     uuids = list({one.job for one in batches})
-    jobs = connection.execute(_LOCK_JOBS, {"uuids": uuids}).all() if uuids else []
+    jobs = _LOCK_JOBS.rows(connection, {"uuids": uuids}) if uuids else []
     ids = {row.uuid: row.id for row in jobs if not JobState(row.state).is_final}
     keys = {(ids[one.job], one.number): one for one in batches if one.job in ids}
     mine = {}
@@ -119,15 +120,15 @@ def holds(row: AnyRow, agent: str, one: Batch) -> bool:
 def held_rows(connection: Connection, keys: Iterable[tuple[int, int]]) -> Sequence[AnyRow]:
     """Lock batches and give their rows."""
     wanted = sorted(keys)
-    return connection.execute(_HELD, {"keys": wanted}).all() if wanted else []
+    return _HELD.rows(connection, {"keys": wanted}) if wanted else []
 
 
 def wait_again(connection: Connection, rows: Sequence[AnyRow], *, by: int = 1) -> None:
     """Add the batches to what their jobs have waiting; `by` = -1 takes them away."""
     counts = Counter(row.job_id for row in rows)
     if counts:
-        connection.execute(
-            _WAIT, [{"j_id": job_id, "j_more": by * n} for job_id, n in counts.items()]
+        _WAIT.run_each(
+            connection, [{"j_id": job_id, "j_more": by * n} for job_id, n in counts.items()]
         )
 
 

@@ -24,6 +24,7 @@ from sqlalchemy.exc import DBAPIError
 
 from fanfold_server.model.errors import DiskFull, FanfoldError
 from fanfold_server.store.port import Signal
+from fanfold_server.store.prepared import driver_error, driver_of, translated
 from fanfold_server.store.signalling import CHANNEL, payload
 
 MAX_GROUP = 256
@@ -86,6 +87,7 @@ class Writer:
         notify: bool = False,
     ) -> None:
         self._engine = engine
+        self._is_sqlite = engine.dialect.name == "sqlite"
         self._tell = tell
         self._notifies = notify
         self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
@@ -170,22 +172,43 @@ class Writer:
             self._connection = self._engine.connect()
             self._synced = True
         self._sync(self._connection, synced=any(waiting.synced for waiting in group))
-        with self._connection.begin():
-            transaction = Transaction(self._connection)
-            for waiting in group:
-                try:
-                    waiting.result, waiting.error = waiting.operation(transaction), None
-                except FanfoldError as exc:
-                    waiting.error = exc
-            signals = list(dict.fromkeys(transaction.signals))
-            if self._notifies and signals:
-                self._notify(self._connection, signals)
+        self._begin(self._connection)
+        transaction = Transaction(self._connection)
+        for waiting in group:
+            try:
+                waiting.result, waiting.error = waiting.operation(transaction), None
+            except FanfoldError as exc:
+                waiting.error = exc
+        signals = list(dict.fromkeys(transaction.signals))
+        if self._notifies and signals:
+            self._notify(self._connection, signals)
+        self._end(self._connection)
         return signals
 
+    def _begin(self, connection: Connection) -> None:
+        """Begin a transaction; with SQLite one that says at once that it will write."""
+        if self._is_sqlite:
+            try:
+                driver_of(connection).execute(_BEGIN)
+            except driver_error(connection) as exc:
+                raise translated(connection, _BEGIN, exc) from exc
+
+    @staticmethod
+    def _end(connection: Connection) -> None:
+        """Commit what was done by way of SQLAlchemy, or of the driver alone (`prepared.py`)."""
+        if connection.in_transaction():
+            connection.commit()
+        else:
+            try:
+                driver_of(connection).commit()
+            except driver_error(connection) as exc:
+                raise translated(connection, "COMMIT", exc) from exc
+
     def _sync(self, connection: Connection, *, synced: bool) -> None:
-        if synced is not self._synced and self._engine.dialect.name == "sqlite":
-            driver: Any = connection.connection.driver_connection
-            driver.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}").close()
+        if synced is not self._synced and self._is_sqlite:
+            driver_of(connection).execute(
+                f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}"
+            ).close()
             self._synced = synced
 
     @staticmethod
@@ -214,6 +237,7 @@ class Writer:
             self._tell(signals)
 
 
+_BEGIN = "BEGIN IMMEDIATE"
 _NOTIFY = text("SELECT pg_notify(:channel, :payload)")
 
 
