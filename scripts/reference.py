@@ -20,6 +20,7 @@ from typing import Any, cast, get_args
 import click
 
 from fanfold.cli import main as fanfold
+from fanfold.cli import talking
 from fanfold_server.http.app import build_app
 from fanfold_server.http.errors import status_of
 from fanfold_server.http.run_schemas import openapi_paths
@@ -249,9 +250,12 @@ def _member_docs(source: str, name: str) -> dict[str, str]:
 
 def commands() -> Iterator[str]:
     """Describe every command."""
-    yield "Results go to standard output, everything else to standard error. The exit status is 0"
-    yield "when all went well, 1 when something failed, 2 when the command line is wrong."
+    yield "Results go to standard output, everything else to standard error. With `--json`, results"
+    yield "and errors are JSON."
     yield ""
+    meanings = _member_docs(inspect.getsource(talking), talking.Status.__name__)
+    rows = ((str(int(status)), meanings[status.name]) for status in talking.Status)
+    yield from _table("exit status | meaning", rows)
     context = click.Context(fanfold, info_name="fanfold")
     yield from _command_pages(fanfold, context)
 
@@ -296,8 +300,12 @@ def _option_row(option: click.Option) -> tuple[str, str]:
     )
     text = " ".join((option.help or "").split())
     if isinstance(kind, click.Choice) or option.show_default:
-        text = f"{text} [default: {option.default}]".strip()
+        text = f"{text} [default: {option.default}]".strip() if _has_default(option) else text
     return f"`{'`, `'.join(option.opts)}{words}`", text
+
+
+def _has_default(option: click.Option) -> bool:
+    return isinstance(option.default, str | int)
 
 
 # ------------------------------------------------------------------------------------------ routes

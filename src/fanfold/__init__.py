@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fanfold import errors
     from fanfold.client import AsyncClient, Client
+    from fanfold.executor import Executor
     from fanfold.faults import FanfoldError
     from fanfold.jobs import CallResult, Job
     from fanfold.options import Options
@@ -23,6 +24,7 @@ __all__ = [
     "CallResult",
     "Client",
     "DataImage",
+    "Executor",
     "FanfoldError",
     "Image",
     "Job",
@@ -36,6 +38,7 @@ _HOMES = {
     "CallResult": "jobs",
     "Client": "client",
     "DataImage": "values",
+    "Executor": "executor",
     "FanfoldError": "faults",
     "Image": "values",
     "Job": "jobs",

@@ -31,11 +31,7 @@ class Background(Runs[D, Job[D]]):
     """Runs functions as jobs: what each method gives is the `Job`."""
 
     def _finish(self, run: Run) -> Steps[Job[D]]:
-        return (
-            yield from submitted(
-                run, self._driver, self._session, self._display, frames=self._options.frames
-            )
-        )
+        return (yield from submitted(run, self._driver, self._session, self._display))
 
 
 class Jobs(Part[D], Generic[D]):
@@ -95,7 +91,7 @@ class _Client(Runs[D, Any], Generic[D]):
 
     def job(self, job_id: str) -> Job[D]:
         """Take up a job by its id, also one that another process has submitted."""
-        return self.jobs.get(job_id)
+        return Job(self._driver, self._session, self._display, job_id, self._options)
 
     @verb
     def grant(self, name: str, typ: str = "pyqscript", user: str | None = None) -> Steps[None]:
@@ -116,12 +112,22 @@ class _Client(Runs[D, Any], Generic[D]):
         assert self._session.token is not None, "a login gives one"
         return self._session.token
 
+    @verb
+    def token(self) -> Steps[str]:
+        """Give a token that is good for some time: the one there is, or a new one."""
+        yield from self._session.freshen()
+        assert self._session.token is not None, "it is there now"
+        return self._session.token
+
+    @verb
+    def log_out(self) -> Steps[None]:
+        """Revoke the token, and every other one of the same login."""
+        yield from self._session.log_out()
+
     def _finish(self, run: Run) -> Steps[Any]:
         """Wait for the value. Where somebody looks on, a fan-out is a job, to show how it goes."""
         if self._display.on and run.verb in _FAN_OUT:
-            job = yield from submitted(
-                run, self._driver, self._session, self._display, frames=run.options.frames
-            )
+            job = yield from submitted(run, self._driver, self._session, self._display)
             result = yield from Job.result.steps(job)
             yield from Job.delete.steps(job)
             return result
@@ -216,13 +222,11 @@ class AsyncClient(_Client[Awaiting]):
         await self._driver.close()
 
 
-def submitted(
-    run: Run, driver: D, session: Session, display: Display, *, frames: bool
-) -> Steps[Job[D]]:
+def submitted(run: Run, driver: D, session: Session, display: Display) -> Steps[Job[D]]:
     """Send a run as a job; give its handle."""
     answer = yield from session.send(run.request(as_job=True))
     job = answer.headers.get("location", "").rsplit("/", 1)[-1]
-    return Job(driver, session, display, job, frames=frames)
+    return Job(driver, session, display, job, run.options)
 
 
 def session_for(

@@ -19,6 +19,11 @@ from typing import Any
 
 from fanfold.faults import NotPortable
 
+ADHOC = "adhoc_"
+"""What the name of a text begins with that was sent with a run."""
+FOR_EXECUTOR = "executor_"
+"""The same for a text that an executor has sent."""
+
 _DIGEST_LENGTH = 12
 _BUILTINS = frozenset(dir(builtins)) | {"__name__", "__file__", "__doc__"}
 
@@ -38,7 +43,12 @@ class Source:
     def adhoc_name(self) -> str:
         """A script's name that belongs to this very text."""
         digest = hashlib.sha256(self.text.encode()).hexdigest()[:_DIGEST_LENGTH]
-        return f"adhoc_{self.name[:80]}_{digest}"
+        return f"{ADHOC}{self.name[:80]}_{digest}"
+
+
+def is_adhoc(name: str) -> bool:
+    """Tell the name of a text that was sent with a run from one that somebody has chosen."""
+    return name.startswith((ADHOC, FOR_EXECUTOR))
 
 
 def is_source(func: str) -> bool:
@@ -63,6 +73,9 @@ def source_of(func: Callable[..., Any] | str) -> Source:
         )
     source = _lambda(func) if func.__name__ == "<lambda>" else _def(func)
     lacking = _lacking(source)
+    if lacking and not _lacking(Source(_unannotated(source.text), source.name)):
+        # Annotations are for readers; as text they need nothing.
+        return Source("from __future__ import annotations\n\n\n" + source.text, source.name)
     if lacking:
         raise NotPortable(_complaint(func, lacking), details={"names": lacking})
     return source
@@ -84,6 +97,9 @@ def _def(func: types.FunctionType) -> Source:
 
 def _lambda(func: types.FunctionType) -> Source:
     """Write a lambda as a function, if it can be told from its line which one it is."""
+    bound = sorted(func.__code__.co_freevars)
+    if bound:
+        raise NotPortable(_complaint(func, bound), details={"names": bound})
     text = textwrap.dedent(_written(func)).strip()
     for end in range(len(text), 0, -1):  # its line may go on after it: "f(lambda x: x)," and so on
         try:
@@ -154,6 +170,16 @@ def _lacking(source: Source) -> list[str]:
         waiting += inner.get_children()
     own = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned()}
     return sorted(used - own - _BUILTINS)
+
+
+def _unannotated(text: str) -> str:
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.arg):
+            node.annotation = None
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            node.returns = None
+    return ast.unparse(tree)
 
 
 def _complaint(func: types.FunctionType, lacking: list[str]) -> str:

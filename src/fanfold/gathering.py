@@ -66,13 +66,20 @@ def in_order(
 
 
 def gathered(
-    session: Session, job: str, info: JobInfo, take: Take, changes: Steps[None]
+    session: Session,
+    job: str,
+    info: JobInfo,
+    take: Take,
+    changes: Steps[None],
+    *,
+    tell: Callable[[JobInfo], None] | None = None,
 ) -> Steps[None]:
     """Give the values in whatever order they come.
 
     Args:
         job: its address.
         changes: gives the job at each change, and ends with it.
+        tell: is told each of these.
     """
     first = info.first_index
     missing = [(first, first + info.times)]
@@ -80,6 +87,8 @@ def gathered(
 
     def told(now: JobInfo) -> Steps[None]:
         nonlocal missing, seen
+        if tell is not None:
+            tell(now)
         if now.returned + now.failed > seen or now.has_ended:
             missing = yield from _swept(session, job, missing, take)
             seen = info.times - sum(end - start for start, end in missing)

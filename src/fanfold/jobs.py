@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
@@ -71,11 +71,16 @@ class Job(Part[D], Generic[D]):
     """A job on the server, known by its `id`."""
 
     def __init__(
-        self, driver: D, session: Session, display: Display, job_id: str, *, frames: bool = True
+        self,
+        driver: D,
+        session: Session,
+        display: Display,
+        job_id: str,
+        options: Options | None = None,
     ) -> None:
         super().__init__(driver, session, display)
         self.id = job_id
-        self._frames = frames
+        self._options = options or Options()
 
     def __repr__(self) -> str:
         return f"Job({self.id!r})"
@@ -117,10 +122,15 @@ class Job(Part[D], Generic[D]):
         yield from in_order(self._session, self._at("results"), start, follow, self._call_result)
 
     @stream_of(CallResult)
-    def as_completed(self) -> Steps[None]:
-        """Give what came of the calls in the order in which they end, each once."""
+    def as_completed(self, told: Callable[[JobInfo], None] | None = None) -> Steps[None]:
+        """Give what came of the calls in the order in which they end, each once.
+
+        Args:
+            told: is told how the job stands, at each change.
+        """
         info = yield from self._info()
-        yield from gathered(self._session, self._at(), info, self._call_result, self._changes(info))
+        changes, take = self._changes(info), self._call_result
+        yield from gathered(self._session, self._at(), info, take, changes, tell=told)
 
     @stream_of(Outcome)
     def outcomes(self, state: str | None = None) -> Steps[None]:
@@ -216,13 +226,13 @@ class Job(Part[D], Generic[D]):
         request = Request("POST", self._at(verb_), body=body or None, headers=headers)
         answer = yield from self._session.send(request)
         new = answer.json()["id"]
-        return Job(self._driver, self._session, self._display, new, frames=self._frames)
+        return Job(self._driver, self._session, self._display, new, self._options)
 
     def _call_result(self, members: Mapping[str, Any]) -> CallResult:
         from_error = members.get("error")
         if from_error is not None:
             return CallResult(members["index"], error=failure_of(from_error))
-        return CallResult(members["index"], value_of(members["value"], frames=self._frames))
+        return CallResult(members["index"], value_of(members["value"], frames=self._options.frames))
 
     def _wait(self, timeout: float | None) -> Steps[JobInfo]:
         info = yield from self._info()
@@ -297,5 +307,5 @@ class Job(Part[D], Generic[D]):
             self._ask(self._at("results"), accept="application/json")
         )
         body = {"graphicsFlag": info.graphics}
-        run = Run(info.verb, "", None, body, Options(frames=self._frames))
+        run = Run(info.verb, "", None, body, self._options)
         return answer_of(run, answer.json())

@@ -43,6 +43,8 @@ class Options:
         source: the registered database that a query is for; the server's own tables without it.
         frames: make pandas DataFrames of what looks like some.
         check: refuse arguments of a type that contradicts the function's annotations.
+        raw: give the answer's members as the server sent them, and no exception for a failed
+            call of a run that continues.
         idempotency_key: of a job: a second submission with the same key makes no second job.
     """
 
@@ -59,6 +61,7 @@ class Options:
     source: str | None = None
     frames: bool = True
     check: bool = True
+    raw: bool = False
     idempotency_key: str | None = None
 
     def members(self) -> dict[str, Any]:

@@ -219,6 +219,8 @@ class Runs(Part[D], Generic[D, R]):
 
 def answer_of(run: Run, said: Mapping[str, Any]) -> Any:
     """Turn a run's answer into values; a call that failed has its exception in its place."""
+    if run.options.raw:
+        return said
     result = decode(run.verb, said.get("result"), graphics=run.graphics, frames=run.options.frames)
     failures = said.get("errors") or []
     if not failures or run.graphics:

@@ -96,6 +96,13 @@ class Session:
             body += piece
         return body.splitlines()
 
+    def freshen(self) -> Steps[None]:
+        """See to it that there is a token, and that it has not all but ended."""
+        if self._token is None:
+            yield from self.log_in()
+        elif self._clock() > self._expires - REFRESH_BEFORE_S:
+            yield from self._renew()
+
     def log_in(self) -> Steps[None]:
         """Get a token, whether or not there is one."""
         login = self._login
@@ -111,12 +118,21 @@ class Session:
         }
         yield from self._take(members)
 
+    def log_out(self) -> Steps[None]:
+        """Revoke the token, and every other one of the same login."""
+        if self._token is None:
+            return
+        body, headers = json_body({"grant_type": "revoke", "token": self._token})
+        request = Request("POST", TOKEN_PATH, body=body, headers=headers, is_open=True)
+        yield from self._sent(request, Send)
+        self._token = None
+
     def _sent(self, request: Request, command: Callable[[Request], Send | Open]) -> Steps[Response]:
         renewed = False
         pauses = _pauses()
         while True:
             if not request.is_open:
-                yield from self._freshen()
+                yield from self.freshen()
             try:
                 answer: Response = yield command(self._signed(request))
             except Unreachable:
@@ -144,13 +160,6 @@ class Session:
             return request
         headers = {**request.headers, "authorization": f"Bearer {self._token}"}
         return Request(**{**vars(request), "headers": headers})
-
-    def _freshen(self) -> Steps[None]:
-        """See to it that there is a token, and that it has not all but ended."""
-        if self._token is None:
-            yield from self.log_in()
-        elif self._clock() > self._expires - REFRESH_BEFORE_S:
-            yield from self._renew()
 
     def _renew(self) -> Steps[bool]:
         """Refresh the token, or log in again; say whether there is a new one."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import threading
 import time
 from collections.abc import AsyncIterator, Generator, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -52,12 +53,15 @@ class Blocking:
         self._url = url
         self._verify = verify
         self._opened: httpx2.Client | None = None
+        self._is_closed = False
+        self._opening = threading.Lock()
 
     def close(self) -> None:
-        """Close the connections."""
-        if self._opened is not None:
-            self._opened.close()
-            self._opened = None
+        """Close the connections, for good."""
+        with self._opening:
+            self._is_closed = True
+            if self._opened is not None:
+                self._opened.close()
 
     def run(self, steps: Steps[T]) -> T:
         """Carry steps out to their end; give their result."""
@@ -111,12 +115,15 @@ class Blocking:
                     raise AssertionError("only a stream gives values")
 
     def _client(self) -> httpx2.Client:
-        if self._opened is None:
-            library = importlib.import_module("httpx2")
-            self._opened = library.Client(
-                base_url=self._url, verify=self._verify, timeout=None, trust_env=True
-            )
-        return self._opened
+        with self._opening:
+            if self._is_closed:
+                raise Unreachable("This client is closed.")
+            if self._opened is None:
+                library = importlib.import_module("httpx2")
+                self._opened = library.Client(
+                    base_url=self._url, verify=self._verify, timeout=None, trust_env=True
+                )
+            return self._opened
 
 
 class Awaiting:
@@ -126,12 +133,13 @@ class Awaiting:
         self._url = url
         self._verify = verify
         self._opened: httpx2.AsyncClient | None = None
+        self._is_closed = False
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, for good."""
+        self._is_closed = True
         if self._opened is not None:
             await self._opened.aclose()
-            self._opened = None
 
     async def run(self, steps: Steps[T]) -> T:
         """Carry steps out to their end; give their result."""
@@ -187,6 +195,8 @@ class Awaiting:
                     raise AssertionError("only a stream gives values")
 
     def _client(self) -> httpx2.AsyncClient:
+        if self._is_closed:
+            raise Unreachable("This client is closed.")
         if self._opened is None:
             library = importlib.import_module("httpx2")
             self._opened = library.AsyncClient(

@@ -283,14 +283,14 @@ def test_a_token_is_refreshed_before_it_ends(server: Server) -> None:
     """With an hour's token and a clock that runs ahead: the old one goes on until its own end."""
     now = time.time()
     session = Session(server.url, Login(token="first", expires=now + 30), clock=lambda: now)
-    course = Course(session._freshen())
+    course = Course(session.freshen())
     asked = course.command
     assert isinstance(asked, Send)
     assert asked.request.body == b'{"grant_type":"refresh_token","token":"first"}'
     course.send(Response(200, {}, b'{"accessToken":"second","expiresIn":3600}'))
     assert course.command is None
     assert session.token == "second"
-    assert Course(session._freshen()).command is None
+    assert Course(session.freshen()).command is None
 
 
 def test_a_token_that_has_ended_is_renewed_by_the_password(server: Server) -> None:

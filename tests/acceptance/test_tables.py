@@ -159,5 +159,5 @@ def test_the_shell_command_does_the_same(server: Server, alice: Caller, tmp_path
     assert table("grant", "measured", "bob", "--revoke").returncode == 0
     assert table("drop", "measured").returncode == 0
     again = table("drop", "measured")
-    assert again.returncode == 1
+    assert again.returncode == 3
     assert 'There is no table "measured"' in again.stderr

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -66,6 +66,13 @@ def test_what_cannot_stand_alone_is_refused_with_the_names_that_it_lacks(
     assert refused.value.details["names"] == names
     for name in names:
         assert name in refused.value.message
+
+
+def test_annotations_need_not_stand_alone() -> None:
+    def first(values: Sequence[Any]) -> Any:
+        return values[0]
+
+    assert run(first, [3, 4]) == 3
 
 
 def test_a_module_is_to_be_imported_inside() -> None:

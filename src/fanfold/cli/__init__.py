@@ -1,18 +1,19 @@
 """The shell command `fanfold`: a group whose commands come from entry points.
 
-Commands of other packages (the server's: serve, user, …) are listed under "fanfold.commands"; each
-entry point names a list of click commands. They are loaded when one is looked for, not before.
+The caller's verbs are modules of this package. Commands of other packages (the server's: serve,
+user, …) are listed under "fanfold.commands"; each entry point names a list of click commands. All
+are loaded when one is looked for, not before.
 """
 
 from __future__ import annotations
 
+import importlib
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fanfold import __version__
-from fanfold.cli.tables import table
 
 if TYPE_CHECKING:
     from typing_extensions import override
@@ -24,7 +25,19 @@ else:  # in `typing` from 3.12 on; a caller's environment need not have the othe
 
 
 GROUP = "fanfold.commands"
-_SERVER_COMMANDS = frozenset({"serve", "user", "env", "migrate", "demo"})
+_SERVER_COMMANDS = frozenset({"serve", "agent", "user", "env", "migrate", "demo"})
+_OWN = {
+    "completion": "completion:completion",
+    "job": "jobs:job",
+    "login": "login:login",
+    "logout": "login:logout",
+    "new": "new:new",
+    "run": "running:run",
+    "script": "scripts:script",
+    "table": "tables:table",
+    "token": "login:token_",
+}
+"""The caller's own commands, each with its module and its name there."""
 _HOW_TO_INSTALL = "pip install 'fanfold[server]'"
 
 
@@ -33,13 +46,15 @@ class Commands(click.Group):
 
     @override
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *self._load()[0]})
+        return sorted({*super().list_commands(ctx), *_OWN, *self._load()[0]})
 
     @override
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        own = super().get_command(ctx, cmd_name)
-        if own is not None:
-            return own
+        if cmd_name in _OWN:
+            module, _, name = _OWN[cmd_name].partition(":")
+            found_here = getattr(importlib.import_module(f"fanfold.cli.{module}"), name)
+            assert isinstance(found_here, click.Command), "the table names commands"
+            return found_here
         found, missing = self._load()
         if cmd_name in found:
             return found[cmd_name]
@@ -54,6 +69,19 @@ class Commands(click.Group):
             with formatter.section("The server is not installed"):
                 formatter.write_text(f"{_HOW_TO_INSTALL}  ({missing})")
         super().format_epilog(ctx, formatter)
+
+    @override
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; what the client raises becomes a line and an exit status."""
+        from fanfold.cli.talking import Failure, Status
+        from fanfold.faults import FanfoldError
+
+        try:
+            return super().invoke(ctx)
+        except FanfoldError as exc:
+            raise Failure(exc, as_json=bool(ctx.meta.get("fanfold.json"))) from exc
+        except KeyboardInterrupt:
+            ctx.exit(int(Status.INTERRUPTED))
 
     def _load(self) -> tuple[dict[str, click.Command], str | None]:
         """Load what there is; and say what was missing for the rest, if anything was."""
@@ -77,6 +105,3 @@ def _name(entry: EntryPoint) -> str:
 @click.version_option(__version__, prog_name="fanfold", message="%(prog)s %(version)s")
 def main() -> None:
     """Store Python functions and run them over REST."""
-
-
-main.add_command(table)
