@@ -8,6 +8,9 @@ BIN     := .venv/bin
 # `make lock UPGRADE=1` takes the newest versions; without it, what is pinned stays pinned.
 UPGRADE ?=
 
+# Where it is set, each of the many servers that the tests start would compile our modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo check static test bench soak reference lock format clean
 
