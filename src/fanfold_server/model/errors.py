@@ -346,3 +346,9 @@ class DataUnavailable(ServerError):
     """The data process is not there at the moment; the request may be sent again."""
 
     code = 5007
+
+
+class SourceUnavailable(ServerError):
+    """The database cannot be reached, or does not let this server in."""
+
+    code = 5010

@@ -5,9 +5,6 @@ Order, groups and their edges are found by DuckDB in streams; rows never become 
 
 from __future__ import annotations
 
-import errno
-import os
-from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,14 +13,17 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from fanfold_server.model.errors import InvalidQuery, QueryTooLarge, UnsupportedColumn
-from fanfold_server.rows.gate import bind, quoted, resolve, translate
-from fanfold_server.rows.instance import MIB
+from fanfold_server.model.errors import UnsupportedColumn
+from fanfold_server.rows.columns import check_columns, resolve
+from fanfold_server.rows.gate import bind, quoted, translate
+from fanfold_server.rows.instance import lock
+from fanfold_server.rows.spooling import MIB, rows_file, too_large, write_offsets
 
 CELLS_A_BATCH = 1 << 22
 ROWS_A_BATCH = 1 << 20
 _ROW = "fanfold_row"
 _SORTED = "fanfold_sorted"
+_SPOOLED = "fanfold_spooled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ def run(
         connection.execute("BEGIN TRANSACTION READ ONLY")
         relation = connection.sql(text)
         columns = list(relation.columns)
-        _check_columns(columns)
+        check_columns(columns)
         by = resolve(columns, cut.by, "groupBy")
         order = resolve(columns, cut.order, "orderBy")
         if by:
@@ -83,14 +83,67 @@ def run(
         raise translate(exc) from exc
     except pa.ArrowNotImplementedError as exc:
         raise UnsupportedColumn(str(exc)) from exc
+    return _finish(connection, path, columns, cut, by=by, is_ordered=bool(order), rows=rows)
+
+
+def cut_file(
+    connection: duckdb.DuckDBPyConnection,
+    data: Path,
+    cut: Cut,
+    path: Path,
+    *,
+    limit_mib: int,
+    is_stopped: Any,
+) -> dict[str, Any]:
+    """Sort and cut rows that are in a file already, those of a database of others.
+
+    The groups of all databases are found here, and not by each by itself: they differ in how they
+    sort text, where nulls come, and what is equal; a rowset's order and its keys do not.
+
+    Args:
+        connection: a blank instance.
+        data: an Arrow file, with the columns that `cut` names.
+
+    Returns, Raises:
+        As `run`.
+    """
+    connection.execute("SET TimeZone = 'UTC'")
+    lock(connection)
+    try:
+        with pa.memory_map(str(data)) as mapped:
+            table = pa.ipc.open_file(mapped).read_all()
+            connection.register(_SPOOLED, table)
+            columns = list(table.column_names)
+            by = resolve(columns, cut.by, "groupBy")
+            order = resolve(columns, cut.order, "orderBy")
+            text = _sorted(f"SELECT * FROM {_SPOOLED}", by, order, within=cut.order_within)
+            reader = connection.sql(text).to_arrow_reader(_rows_a_batch(len(columns)))
+            rows = _write(reader, path, limit_mib, is_stopped)
+            connection.unregister(_SPOOLED)
+    except duckdb.Error as exc:
+        raise translate(exc) from exc
+    return _finish(connection, path, columns, cut, by=by, is_ordered=bool(order), rows=rows)
+
+
+def _finish(
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    columns: list[str],
+    cut: Cut,
+    *,
+    by: list[str],
+    is_ordered: bool,
+    rows: int,
+) -> dict[str, Any]:
+    """Write where calls begin in a file of rows, and describe it all."""
     keys: list[str] | None = None
     starts: Iterable[int] | None = None
     if by:
-        starts, keys = _groups(connection, path, by, numbered=bool(order) and not cut.order_within)
+        starts, keys = _groups(connection, path, by, numbered=is_ordered and not cut.order_within)
     elif cut.rows:
         starts = range(0, rows, cut.rows)
     offsets = None if starts is None else Path(f"{path}.offsets")
-    calls = 1 if offsets is None or starts is None else _write_offsets(offsets, starts, rows)
+    calls = 1 if offsets is None or starts is None else write_offsets(offsets, starts, rows)
     path.chmod(0o400)
     return {
         "path": str(path),
@@ -101,22 +154,6 @@ def run(
         "keys": keys,
         "calls": calls,
     }
-
-
-def forget(path: Path) -> None:
-    """Delete a rowset's files, as far as they are there."""
-    path.unlink(missing_ok=True)
-    Path(f"{path}.offsets").unlink(missing_ok=True)
-
-
-def _check_columns(columns: Sequence[str]) -> None:
-    seen: set[str] = set()
-    for column in columns:
-        if column in seen:
-            raise InvalidQuery(
-                f'The query gives two columns named "{column}"; name one of them anew with AS.'
-            )
-        seen.add(column)
 
 
 def _sorted(text: str, by: Sequence[str], order: Sequence[str], *, within: bool) -> str:
@@ -134,34 +171,17 @@ def _rows_a_batch(columns: int) -> int:
 
 
 def _write(reader: pa.RecordBatchReader, path: Path, limit_mib: int, is_stopped: Any) -> int:
-    """Write batches to a file that only its owner may read, and count the rows."""
-    rows = 0
+    """Write batches, and count the rows."""
     schema = reader.schema
     for column in schema:
         _check_type(column)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with (
-            os.fdopen(descriptor, "wb", buffering=0) as raw,
-            pa.PythonFile(raw, mode="w") as file,
-            pa.ipc.new_file(file, schema) as writer,
-        ):
-            for batch in reader:
-                if is_stopped():
-                    raise duckdb.InterruptException
-                writer.write_batch(batch)
-                rows += batch.num_rows
-                if raw.tell() > limit_mib * MIB:
-                    raise QueryTooLarge(
-                        f"The query gives more than {limit_mib} MiB; select fewer columns or rows, "
-                        "or have the server's limit raised.",
-                        limit_mib=limit_mib,
-                    )
-    except OSError as exc:
-        if exc.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise QueryTooLarge("There is no room for the rows of this query.") from exc
-        raise
-    return rows
+    with rows_file(path, schema, limit_mib * MIB) as file:
+        for batch in reader:
+            if is_stopped():
+                raise duckdb.InterruptException
+            if not file.write(batch):
+                raise too_large(limit_mib)
+    return file.rows
 
 
 def _check_type(column: pa.Field) -> None:
@@ -219,13 +239,3 @@ def _unique(keys: list[str]) -> list[str]:
         seen.add(name)
         unique.append(name)
     return unique
-
-
-def _write_offsets(path: Path, starts: Iterable[int], rows: int) -> int:
-    """Write where calls begin, and where the last ends; return how many calls there are."""
-    edges = array("Q", starts)
-    calls = len(edges)
-    edges.append(rows)
-    path.write_bytes(edges.tobytes())
-    path.chmod(0o400)
-    return calls

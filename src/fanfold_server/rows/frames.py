@@ -10,6 +10,7 @@ in any order. Rows are never in a frame: they are in files.
 from __future__ import annotations
 
 import json
+import socket
 import struct
 from typing import Any, Final
 
@@ -27,3 +28,22 @@ def unpack(text: bytes) -> dict[str, Any]:
     """Read the text of a frame."""
     frame: dict[str, Any] = json.loads(text)
     return frame
+
+
+def receive(channel: socket.socket) -> dict[str, Any] | None:
+    """Read a frame; None when the other side has hung up."""
+    prefix = _exactly(channel, PREFIX.size)
+    if prefix is None:
+        return None
+    text = _exactly(channel, PREFIX.unpack(prefix)[0])
+    return None if text is None else unpack(text)
+
+
+def _exactly(channel: socket.socket, count: int) -> bytes | None:
+    parts = bytearray()
+    while len(parts) < count:
+        part = channel.recv(min(count - len(parts), 1 << 20))
+        if not part:
+            return None
+        parts += part
+    return bytes(parts)

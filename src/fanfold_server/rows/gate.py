@@ -26,7 +26,6 @@ from fanfold_server.model.errors import (
     InvalidQuery,
     QueryTimedOut,
     QueryTooLarge,
-    UnknownColumn,
     UnknownTable,
     UnsupportedColumn,
 )
@@ -135,27 +134,6 @@ def translate(exc: duckdb.Error) -> CallerError:
             return UnsupportedColumn(_plain(text))
         case _:
             return InvalidQuery(f"The query cannot be run: {_plain(text)}")
-
-
-def resolve(columns: list[str], wanted: list[str], member: str) -> list[str]:
-    """Find columns by name, without regard to case unless that is needed to tell them apart.
-
-    Raises:
-        UnknownColumn: names it, and what there is.
-    """
-    found = []
-    for name in wanted:
-        same = [column for column in columns if column == name]
-        alike = same or [column for column in columns if column.lower() == name.lower()]
-        if not alike:
-            shown = ", ".join(columns[:100]) or "none"
-            raise UnknownColumn(
-                f'"{member}" names the column "{name}", which the query does not give; '
-                f"it gives: {shown}.",
-                column=name,
-            )
-        found.append(alike[0])
-    return found
 
 
 def _check_text(text: str) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from fanfold_server.model.data_source import SourceAccess
 from fanfold_server.model.rows import ColumnType, DataFormat, Query, Rowset, TableInfo
 
 
@@ -27,7 +28,8 @@ class RowSource(Protocol):
         InvalidQuery: not exactly one SELECT, or it cannot be bound; says what is wrong.
         UnknownTable: names a table that is not there or not granted (the same answer for both).
         UnknownColumn: names a column and what columns there are.
-        UnknownSource: there is no database of this name.
+        UnknownSource: there is no database of this name, or it is not granted (the same answer).
+        SourceUnavailable: the database cannot be reached, or went away.
         UnsupportedColumn: names a column whose type cannot be carried.
         QueryTimedOut, QueryTooLarge: a limit was hit; names it.
         DataUnavailable: the data process is away; the request may be sent again.
@@ -77,6 +79,31 @@ class Catalog(Protocol):
         Without an owner it is the reader's own, else a global one. What is not there, or not
         granted, is left out.
         """
+        ...
+
+
+class Directory(Protocol):
+    """Knows the databases of others, and who may use which; the use cases keep it."""
+
+    async def default(self, reader: str) -> str | None:
+        """Name the database that a query of `reader` is for if it says none; None: our own."""
+        ...
+
+    async def access(self, reader: str, name: str) -> SourceAccess:
+        """Give what it takes to read a database.
+
+        Raises:
+            UnknownSource: there is none of this name (in upper case), or it is not granted.
+            SourceUnavailable: its password cannot be had.
+        """
+        ...
+
+
+class Probe(Protocol):
+    """Tries whether a database lets us in."""
+
+    async def probe(self, access: SourceAccess) -> None:
+        """Connect, begin as for a query, and hang up. Raises SourceUnavailable."""
         ...
 
 

@@ -9,7 +9,6 @@ again for what was under way.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import socket
@@ -26,7 +25,7 @@ import duckdb
 
 from fanfold_server.model import errors
 from fanfold_server.model.rows import DataFormat
-from fanfold_server.rows import cutting, frames, gate, loading
+from fanfold_server.rows import confining, cutting, frames, gate, loading, spooling
 from fanfold_server.rows.instance import Blanks, Limits, TableFile, furnish, open_parser
 
 PAUSE_S: Final = 0.05
@@ -34,10 +33,7 @@ STUBBORN_S: Final = 5.0
 """How long after its interruption a query may go on."""
 
 STUBBORN_EXIT: Final = 70
-_PR_SET_PDEATHSIG: Final = 1
-_CLONE_NEWUSER: Final = 0x10000000
-_CLONE_NEWNET: Final = 0x40000000
-_WRITING: Final = frozenset({"run", "build"})
+_WRITING: Final = frozenset({"run", "cut", "build"})
 _PARSERS: Final = 1
 """One: its thread alone uses the parser."""
 
@@ -83,6 +79,7 @@ class DataProcess:
         self._verbs: dict[str, Callable[[dict[str, Any], Task], dict[str, Any]]] = {
             "inspect": self._inspect,
             "run": self._run,
+            "cut": self._cut,
             "build": self._build,
             "preview": self._preview,
         }
@@ -90,7 +87,7 @@ class DataProcess:
     def serve(self) -> None:
         """Answer until the server hangs up."""
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
-        while (request := receive(self._channel)) is not None:
+        while (request := frames.receive(self._channel)) is not None:
             if request["verb"] == "cancel":
                 if (task := self._tasks.get(request["id"])) is not None:
                     task.is_cancelled = True
@@ -118,7 +115,7 @@ class DataProcess:
             # Nobody takes it over; and who asked may have looked before there was a file.
             for path in (request.get("path"), request.get("out")):
                 if path is not None and request["verb"] in _WRITING:
-                    cutting.forget(Path(path))
+                    spooling.forget(Path(path))
         frame = frames.pack({"id": request["id"], **answer})
         with self._sending:
             self._channel.sendall(frame)
@@ -175,6 +172,18 @@ class DataProcess:
             # It was replaced between the server's look and ours.
             raise errors.DataUnavailable("A table of the query was replaced just now.") from exc
 
+    def _cut(self, request: dict[str, Any], task: Task) -> dict[str, Any]:
+        with self._blanks.take() as connection:
+            task.started(connection)
+            return cutting.cut_file(
+                connection,
+                Path(request["data"]),
+                cutting.Cut(**request["cut"]),
+                Path(request["path"]),
+                limit_mib=self._limits.rowset_mib,
+                is_stopped=task.is_over,
+            )
+
     def _build(self, request: dict[str, Any], task: Task) -> dict[str, Any]:
         with self._blanks.take() as connection:
             task.started(connection)
@@ -188,47 +197,18 @@ class DataProcess:
         return {"text": text}
 
 
-def receive(channel: socket.socket) -> dict[str, Any] | None:
-    """Read a frame; None when the other side has hung up."""
-    prefix = _exactly(channel, frames.PREFIX.size)
-    if prefix is None:
-        return None
-    text = _exactly(channel, frames.PREFIX.unpack(prefix)[0])
-    return None if text is None else frames.unpack(text)
-
-
-def _exactly(channel: socket.socket, count: int) -> bytes | None:
-    parts = bytearray()
-    while len(parts) < count:
-        part = channel.recv(min(count - len(parts), 1 << 20))
-        if not part:
-            return None
-        parts += part
-    return bytes(parts)
-
-
 def main() -> None:
     """Serve the socket that was inherited."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    _leave_the_network()
+    confining.die_with_the_server()
+    confining.leave_the_network()
     # Only the server decides when this ends: Ctrl-C in a terminal reaches the whole group.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel = socket.socket(fileno=int(sys.argv[1]))
-    if os.getppid() == 1 or (first := receive(channel)) is None:
+    if os.getppid() == 1 or (first := frames.receive(channel)) is None:
         return
     limits = Limits(**{**first["limits"], "spill": Path(first["limits"]["spill"])})
     DataProcess(channel, limits, first["threads"]).serve()
     os._exit(0)  # whatever still runs has nobody who waits for it
-
-
-def _leave_the_network() -> None:
-    """Have no network, where the host lets us: a way out that nobody can find by SQL, either.
-
-    As root that needs nothing more; otherwise a user namespace, which some hosts forbid.
-    """
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(_CLONE_NEWNET) != 0:
-        libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
 
 
 if __name__ == "__main__":
