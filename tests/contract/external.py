@@ -66,6 +66,7 @@ class Sources:
 
     async def leftovers(self) -> set[str]:
         """List the files of rowsets, as soon as those that are being deleted are gone."""
+        left: set[str] = set()
         for _ in range(200):
             left = {path.name for path in list(self.scratch.glob("*.arrow*"))}
             if not left:
@@ -117,9 +118,15 @@ IRIS: list[tuple[int, str | None, float | None, str | None]] = [
     (2, "versicolor", 7.0, None),
     (3, "setosa", 4.9, "é漢🌱"),
     (4, None, 6.3, ""),
-    (5, "virginica", None, "it's \"quoted\""),
+    (5, "virginica", None, 'it\'s "quoted"'),
     (6, "setosa", 7.0, "null"),
 ]
+
+
+NAUGHTY = (
+    "CREATE FUNCTION naughty() RETURNS int LANGUAGE sql VOLATILE AS "
+    "'INSERT INTO iris (id) VALUES (99) RETURNING id'"
+)
 
 
 def fill_sqlite(path: Path) -> None:
@@ -141,10 +148,8 @@ def fill_postgres(server: Postgres) -> URL:
             connection.exec_driver_sql(text, [*rows]) if rows else connection.exec_driver_sql(text)
         for statement in (
             f"CREATE ROLE reader_{url.database} LOGIN PASSWORD '{PASSWORD}'",
-            f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO "
-            f"reader_{url.database}",
-            "CREATE FUNCTION naughty() RETURNS int LANGUAGE sql VOLATILE AS "
-            "'INSERT INTO iris (id) VALUES (99) RETURNING id'",
+            f"GRANT ALL ON ALL TABLES IN SCHEMA public TO reader_{url.database}",
+            NAUGHTY,
         ):
             connection.exec_driver_sql(statement)
     engine.dispose()

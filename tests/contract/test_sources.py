@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -105,7 +104,7 @@ async def test_groups_and_their_keys_are_the_same(sources: Sources, kind: str) -
     within = await sources.rows.groups(
         query, reader="ANN", by=["species"], order=["Sepal"], order_within=True
     )
-    assert [[row["id"] for row in group] for group in calls(within)][0] == [3, 1, 6]
+    assert [row["id"] for row in calls(within)[0]] == [3, 1, 6]
     await sources.rows.release(within)
     assert await sources.leftovers() == set()
 
@@ -214,7 +213,7 @@ async def test_who_names_no_database_gets_the_default(sources: Sources) -> None:
     await sources.rows.release(ours)
 
 
-async def test_no_more_queries_than_connections(sources: Sources, tmp_path: Path) -> None:
+async def test_no_more_queries_than_connections(sources: Sources) -> None:
     """Two at once would take no longer than one; one after the other they both come."""
     taken = sources.directory.sources["SQLITE"].source
     sources.directory.register("ONE", taken.kind, taken.url, max_connections=1)

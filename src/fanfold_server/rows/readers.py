@@ -32,6 +32,7 @@ class _Process:
     process: asyncio.subprocess.Process
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    is_spare: bool
 
 
 class Readers:
@@ -54,25 +55,31 @@ class Readers:
         Raises:
             FanfoldError: what the process answers; SourceUnavailable: it died.
         """
-        started = await self._take()
-        path = None if request["path"] is None else Path(request["path"])
-        try:
-            started.writer.write(frames.pack(request))
-            async with asyncio.timeout(request["timeout_s"] + GRACE_S):
-                answer = await _read(started.reader)
-            made = self._unpacked(answer)
-            path = None  # it belongs to the caller now
-            return made
-        except TimeoutError as exc:
-            raise errors.QueryTimedOut from exc
-        except (asyncio.IncompleteReadError, ConnectionError) as exc:
-            self._log.error("reading process ended", source=request["name"])
-            raise errors.SourceUnavailable(
-                f'The process that read the database "{request["name"]}" ended; the request may '
-                "be sent again."
-            ) from exc
-        finally:
-            self._end(started, path)
+        while True:
+            started = await self._take()
+            path = None if request["path"] is None else Path(request["path"])
+            has_begun = False
+            try:
+                started.writer.write(frames.pack(request))
+                async with asyncio.timeout(request["timeout_s"] + GRACE_S):
+                    await _read(started.reader)
+                    has_begun = True
+                    answer = await _read(started.reader)
+                made = self._unpacked(answer)
+                path = None  # it belongs to the caller now
+                return made
+            except TimeoutError as exc:
+                raise errors.QueryTimedOut from exc
+            except (asyncio.IncompleteReadError, ConnectionError) as exc:
+                if not has_begun and started.is_spare:
+                    continue  # it died while it waited for this; nobody has seen the request
+                self._log.error("reading process ended", source=request["name"])
+                raise errors.SourceUnavailable(
+                    f'The process that read the database "{request["name"]}" ended; the request '
+                    "may be sent again."
+                ) from exc
+            finally:
+                self._end(started, path)
 
     async def close(self) -> None:
         """End all processes."""
@@ -88,17 +95,18 @@ class Readers:
             raise errors.ShuttingDown
         spare, self._spare = self._spare, None
         try:
-            if spare is None:
-                return await self._start()
-            started = await spare
-            return started if started.process.returncode is None else await self._start()
+            return await (spare or self._start(is_spare=False))
         except OSError as exc:
             raise errors.SourceUnavailable("No process could be started that reads it.") from exc
         finally:
-            # Not before this one is there: an interpreter that starts takes a processor.
-            self._spare = self._spare or asyncio.create_task(self._start())
+            self._prepare()
 
-    async def _start(self) -> _Process:
+    def _prepare(self) -> None:
+        """Start the next one; not before the last is there: starting takes a processor."""
+        if self._spare is None and not self._is_closed:
+            self._spare = asyncio.create_task(self._start(is_spare=True))
+
+    async def _start(self, *, is_spare: bool) -> _Process:
         ours, theirs = socket.socketpair()
         try:
             process = await asyncio.create_subprocess_exec(
@@ -121,7 +129,7 @@ class Readers:
         finally:
             theirs.close()
         reader, writer = await asyncio.open_connection(sock=ours, limit=frames.MAX_BYTES)
-        return _Process(process=process, reader=reader, writer=writer)
+        return _Process(process=process, reader=reader, writer=writer, is_spare=is_spare)
 
     def _unpacked(self, answer: dict[str, Any]) -> dict[str, Any]:
         if (name := answer.get("error")) is None:

@@ -2,8 +2,8 @@
 
     python -m fanfold_server.rows.reading <descriptor of a socket>
 
-The first frame is the request, with a password in it; the one answer is as that of the data
-process. A frame after the request, or a server that hangs up, ends the query. Nothing of it is in
+The first frame is the request, with a password in it. An empty frame says that it is under way; the
+answer behind it is as that of the data process. A frame after the request, or a server that hangs up, ends the query. Nothing of it is in
 the arguments or in the environment, and no other process may look into its memory.
 """
 
@@ -195,6 +195,7 @@ def main() -> None:
     channel = socket.socket(fileno=int(sys.argv[1]))
     if os.getppid() == 1 or (request := frames.receive(channel)) is None:
         return
+    channel.sendall(frames.pack({}))
     confining.limit_memory(request["memory_mib"] + MEMORY_MIB)
     Reading(channel, request).serve()
     # Whatever a driver's threads still do has nobody who waits for it.

@@ -20,6 +20,7 @@ _ALLOWED: Final = frozenset(
 _REFUSED_FUNCTIONS: Final = frozenset(
     {"load_extension", "readfile", "writefile", "edit", "fts3_tokenizer", "zeroblob", "randomblob"}
 )
+_BROKEN: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR})
 _MAX_VALUE_BYTES: Final = 256 << 20
 _BUSY_S: Final = 5.0
 
@@ -60,7 +61,8 @@ class SqliteSession:
         except sqlite3.Warning as exc:
             raise Refused(str(exc)) from exc
         except sqlite3.DatabaseError as exc:
-            if exc.sqlite_errorcode in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+            # A mistake that the module itself finds has no code.
+            if getattr(exc, "sqlite_errorcode", None) in _BROKEN:
                 raise Broken(str(exc)) from exc
             raise Refused(str(exc)) from exc
 
