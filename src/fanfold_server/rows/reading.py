@@ -3,8 +3,9 @@
     python -m fanfold_server.rows.reading <descriptor of a socket>
 
 The first frame is the request, with a password in it. An empty frame says that it is under way; the
-answer behind it is as that of the data process. A frame after the request, or a server that hangs up, ends the query. Nothing of it is in
-the arguments or in the environment, and no other process may look into its memory.
+answer behind it is as that of the data process. A frame after the request, or a server that hangs
+up, ends the query. Nothing of it is in the arguments or in the environment, and no other process
+may look into its memory.
 """
 
 from __future__ import annotations
