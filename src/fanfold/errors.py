@@ -317,6 +317,12 @@ class TooLate(ServerError):
     code = 5008
 
 
+class SourceUnavailable(ServerError):
+    """The database cannot be reached, or does not let this server in."""
+
+    code = 5010
+
+
 class CallFailed(FanfoldError):
     """A call of the function has no value."""
 
@@ -486,5 +492,6 @@ BY_CODE: dict[int, type[FanfoldError]] = {
     5006: DiskFull,
     5007: DataUnavailable,
     5008: TooLate,
+    5010: SourceUnavailable,
 }
 """Which class an `errorCode` has."""
