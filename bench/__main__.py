@@ -16,16 +16,17 @@ from bench.machine import exit_on_sigterm, prefer
 from bench.optional import OPTIONAL
 from bench.ours import OURS
 from bench.peers import AfternoonTuned, Peer, SocketEcho, TabPy, UvicornEcho
-from bench.report import render, write_between_markers
+from bench.queues import QUEUES
+from bench.report import JOBS, render, write_between_markers
 from bench.results import Measured, Results
-from bench.workloads import WORKLOADS, measure
+from bench.workloads import USUAL, WORKLOADS, measure
 
 README = Path(__file__).with_name("README.md")
 PEERS: tuple[type[Peer], ...] = (
     SocketEcho, UvicornEcho, Loop, ForkSplit, TabPy, MpPool, Ppe, Loky, DuckPandas,
     AfternoonTuned,
 )  # fmt: skip
-KINDS: dict[str, type[Peer]] = {kind.name: kind for kind in (*PEERS, *OURS, *OPTIONAL)}
+KINDS: dict[str, type[Peer]] = {kind.name: kind for kind in (*PEERS, *OURS, *OPTIONAL, *QUEUES)}
 
 
 def arguments() -> argparse.Namespace:
@@ -53,14 +54,16 @@ def arguments() -> argparse.Namespace:
 def chosen(said: argparse.Namespace) -> list[type[Peer]]:
     if said.peers:
         return [KINDS[name] for name in said.peers.split(",")]
-    return [*PEERS, *OURS, *(OPTIONAL if said.all else ())]
+    asked = said.workloads or USUAL
+    kinds = [*PEERS, *OURS, *(OPTIONAL if said.all else ()), *QUEUES]
+    return [kind for kind in kinds if set(kind.workloads) & set(asked)]
 
 
 def run(said: argparse.Namespace, scratch: Path) -> tuple[Results, str]:
     """Measure, and return the numbers and how they were made."""
     results = Results(path=said.out or scratch / "results.jsonl")
     loads = [os.getloadavg()[0]]
-    workloads = said.workloads or WORKLOADS
+    workloads = said.workloads or USUAL
     with Fleet(chosen(said), scratch) as fleet:
         for workload in workloads:
             for number in range(said.rounds):
@@ -123,7 +126,8 @@ def main() -> None:
     report = render(results, notes=made, kinds=kinds)
     print("\n" + report)
     if said.write_readme:
-        write_between_markers(README, report)
+        section = " of W7" if JOBS.issuperset(results.workloads) else ""
+        write_between_markers(README, report, section)
 
 
 if __name__ == "__main__":

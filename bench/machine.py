@@ -176,5 +176,10 @@ def _signal(processes: list[psutil.Process], number: int) -> None:
 
 
 def exit_on_sigterm() -> None:
-    """Let a SIGTERM unwind the stack, so that no peer is left behind."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    """Let a SIGTERM unwind the stack, so that no peer is left behind; one is enough."""
+
+    def unwind(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        sys.exit(143)
+
+    signal.signal(signal.SIGTERM, unwind)

@@ -29,6 +29,7 @@ ROWS = """
 
 _FANFOLD = str(ROOT / ".venv" / "bin" / "fanfold")
 READY_LIMIT_S = 60
+JOBS_LIMIT_S = 300
 
 
 class Ours(HttpPeer):
@@ -38,7 +39,7 @@ class Ours(HttpPeer):
     """
 
     name = "ours"
-    workloads = (*Peer.workloads, "W6", "W9")
+    workloads = (*Peer.workloads, "W6", "W7", "W7m", "W9")
     options: ClassVar[tuple[str, ...]] = ("--max-output-len", "100000")
 
     @override
@@ -131,6 +132,50 @@ class Ours(HttpPeer):
         if status not in OK:
             raise RuntimeError(f"{self.name} answered {status}: {answer[:300]!r}")
         return seconds, len(orjson.loads(answer)["result"])
+
+    @override
+    def jobs(self, count: int) -> tuple[float, list[float]]:
+        headers = self._authorization
+        body = {"times": 1, "asyncFlag": True}
+        raw = Request(path=f"{API}/index-apply/sq", body=body, headers=headers).raw()
+        times = []
+        began = time.perf_counter()
+        for _ in range(count):
+            before = time.perf_counter()
+            self._asked(raw)
+            times.append(time.perf_counter() - before)
+        self._wait_for_jobs()
+        return time.perf_counter() - began, times
+
+    def job_of(self, calls: int) -> float:
+        """Run one job of so many trivial calls on two workers; return the seconds to its end."""
+        body = {"times": calls, "asyncFlag": True, "parallelFlag": True, "parallel": 2,
+                "service": "HIGH"}  # fmt: skip
+        request = Request(path=f"{API}/index-apply/sq", body=body, headers=self._authorization)
+        began = time.perf_counter()
+        self._asked(request.raw())
+        self._wait_for_jobs()
+        return time.perf_counter() - began
+
+    def _wait_for_jobs(self) -> None:
+        """Wait until no job is queued or runs; the newest are the last to end."""
+        path = "/api/v1/jobs?state=queued&state=running&limit=1"
+        raw = Request(method="GET", path=path, headers=self._authorization).raw()
+        until = time.monotonic() + JOBS_LIMIT_S
+        while orjson.loads(self._asked(raw))["jobs"]:
+            if time.monotonic() > until:
+                raise TimeoutError("jobs do not end")
+            time.sleep(0.005)
+        path = "/api/v1/jobs?state=failed&limit=1"
+        raw = Request(method="GET", path=path, headers=self._authorization).raw()
+        if orjson.loads(self._asked(raw))["jobs"]:
+            raise RuntimeError("a job has failed")
+
+    def _asked(self, raw: bytes) -> bytes:
+        status, body = self.connection.ask(raw)
+        if status not in OK:
+            raise RuntimeError(f"{self.name} answered {status}: {body[:300]!r}")
+        return body
 
     @override
     def role(self, process: psutil.Process) -> str:

@@ -71,6 +71,14 @@ class Peer:
         assert self.process is not None
         return "main" if process.pid == self.process.pid else "workers"
 
+    def jobs(self, count: int) -> tuple[float, list[float]]:
+        """Submit trivial jobs one by one, each durable when it is accepted.
+
+        Returns:
+            Seconds until all were done, and what each submission took.
+        """
+        raise NotImplementedError
+
     def warm(self) -> None:
         """Make the first measured call as good as the next, after a pause."""
 

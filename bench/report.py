@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from bench.results import OURS, Results, is_limit, is_rate, is_rival
-from bench.targets import Verdict, judge
+from bench.targets import TARGETS, Verdict, judge
 
 BEGIN = "<!-- begin: last run (written by run.sh --write-readme) -->"
 END = "<!-- end: last run -->"
+JOBS = frozenset(("W7", "W7m"))
+"""A run of these alone has a section of its own, between marks of its own."""
 
 UVICORN = "limit:uvicorn-echo"
 
@@ -20,6 +22,8 @@ _TITLES = {
     "W4": "the documented example: a stand-in of 0.5 ms a call, and the script itself",
     "W5": "16 figures",
     "W6": "a million rows: a thousand groups, and a hundred chunks of ten thousand",
+    "W7": "500 trivial jobs, each durable when it is accepted, one client",
+    "W7m": "one job of 1,000,000 trivial calls, and the most memory of each kind of process",
     "W9": "100,000 rows of 10 columns as JSON",
 }
 
@@ -31,7 +35,13 @@ def render(results: Results, *, notes: str, kinds: Mapping[str, str]) -> str:
         notes: how the run was made.
         kinds: what each peer is, by name.
     """
-    parts = [notes, "### Targets", targets_table(judge(results)), "### Ours, limit, best peer"]
+    targets = [target for target in TARGETS if target.workload in results.workloads]
+    parts = [
+        notes,
+        "### Targets",
+        targets_table(judge(results, targets)),
+        "### Ours, limit, best peer",
+    ]
     parts.append(summary_table(results))
     for workload in results.workloads:
         parts.append(f"### {workload}: {_TITLES.get(workload, '')}")
@@ -120,15 +130,19 @@ def number(value: float | None) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004 (three digits)
 
 
-def write_between_markers(path: Path, text: str) -> None:
+def write_between_markers(path: Path, text: str, section: str = "") -> None:
     """Replace what stands between the markers of a file.
+
+    Args:
+        section: of the markers; none: those of the whole run.
 
     Raises:
         ValueError: it does not have both.
     """
     old = path.read_text(encoding="utf-8")
-    before, begin, rest = old.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    mark_begin, mark_end = (mark.replace("last run", f"last run{section}") for mark in (BEGIN, END))
+    before, begin, rest = old.partition(mark_begin)
+    _, end, after = rest.partition(mark_end)
     if not begin or not end:
-        raise ValueError(f"{path.name} lacks the line {BEGIN!r} or {END!r}")
+        raise ValueError(f"{path.name} lacks the line {mark_begin!r} or {mark_end!r}")
     path.write_text(f"{before}{begin}\n\n{text}\n{end}{after}", encoding="utf-8")

@@ -7,7 +7,12 @@ if [ ! -x "$root/.venv/bin/fanfold" ]; then
 	exit 1
 fi
 all=
-for word in "$@"; do if [ "$word" = --all ]; then all=--all; fi; done
+queues=
+for word in "$@"; do
+	if [ "$word" = --all ]; then all=--all; fi
+	if [ "$word" = W7 ]; then queues=--queues; fi
+done
 "$root/bench/setup.sh" $all
+if [ -n "$queues" ]; then "$root/bench/setup.sh" $queues; fi
 cd "$root"
 exec .venv/bin/python -m bench "$@"

@@ -4,6 +4,7 @@
 #
 #   bench/setup.sh            the peers of every run
 #   bench/setup.sh --all      Ray, Dask, BentoML and the Kernel Gateway, too
+#   bench/setup.sh --queues   the task queues of W7, too, with Redis and PostgreSQL if it can
 #   bench/setup.sh --lock     pin all of them anew
 #
 # All peers get the numpy, pandas and matplotlib of requirements/engine.lock, on the interpreter of
@@ -23,7 +24,7 @@ uv() { "$root/.venv/bin/uv" --quiet --no-config "$@"; }
 lock() {
 	# engine.lock as constraints: uv takes no hashes there
 	grep -E '^[a-z0-9].*==' "$root/requirements/engine.lock" | sed 's/ *\\$//' >"$venvs/constraints.txt"
-	for group in base tabpy cluster gateway bento; do
+	for group in base tabpy cluster gateway bento queues; do
 		uv pip compile --python "$python" --no-header --no-annotate --no-emit-index-url \
 			--constraints "$venvs/constraints.txt" "$here/requirements/$group.in" \
 			--output-file "$here/requirements/$group.lock" >/dev/null
@@ -52,6 +53,16 @@ install_wrk() {
 	apt-get update -qq && apt-get install -y -qq wrk >/dev/null
 }
 
+install_services() {
+	# what cannot be installed here is left out of the run, with a word about it
+	local wanted=()
+	command -v redis-server >/dev/null || wanted+=(redis-server)
+	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || wanted+=(postgresql)
+	if [ "${#wanted[@]}" = 0 ] || [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then return; fi
+	echo "bench: installing ${wanted[*]}"
+	apt-get update -qq && apt-get install -y -qq "${wanted[@]}" >/dev/null || true
+}
+
 mkdir -p "$venvs"
 if [ "${1:-}" = --lock ]; then
 	lock
@@ -64,4 +75,8 @@ if [ "${1:-}" = --all ]; then
 	make_venv cluster
 	make_venv gateway
 	make_venv bento
+fi
+if [ "${1:-}" = --queues ]; then
+	install_services
+	make_venv queues
 fi

@@ -51,7 +51,12 @@ class Verdict:
 
 
 def _targets(workload: str, metric: str, **bounds: float) -> list[Target]:
-    names = {"echo": "limit:uvicorn-echo", "loop": "limit:loop", "fork_split": "limit:fork-split"}
+    names = {
+        "echo": "limit:uvicorn-echo",
+        "loop": "limit:loop",
+        "fork_split": "limit:fork-split",
+        "sqlite_full": "limit:sqlite-full",
+    }
     return [
         Target(
             workload=workload,
@@ -78,6 +83,10 @@ TARGETS = [
     *_targets("W5", "n16_p2_ms", mp_pool=1.1, tabpy=0.5),
     *_targets("W6", "by_k_ms", loop=1.0, mp_pool=0.75),
     *_targets("W6", "by_10000_ms", loop=2.0, mp_pool=0.45),
+    *_targets("W7", "jobs_rps", huey_sqlite_fsync=1.25, saq_redis_always=2.0),
+    *_targets("W7", "jobs_rps", celery_redis_always=2.0, sqlite_full=0.45),
+    *_targets("W7", "submit_p50_ms", sqlite_full=3.0, saq_redis_always=0.4),
+    *_targets("W7", "submit_p50_ms", celery_redis_always=0.4),
     *_targets("W9", "ms", afternoon_tuned=0.6, tabpy=0.05),
 ]
 """Of the yardstick's key table, for the workloads that are measured here."""

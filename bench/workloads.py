@@ -1,5 +1,5 @@
 """What is measured: W1 one trivial call, W2 many, W3 CPU, W4 the documented example, W5 figures,
-W6 groups and chunks of a table, W9 a large DataFrame as the answer.
+W6 groups and chunks of a table, W7 durable jobs, W9 a large DataFrame as the answer.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from bench.client import load
+from bench.ours import Ours
 from bench.peers import HttpPeer, Peer
 
 Numbers = Iterator[tuple[str, float]]
@@ -64,12 +65,17 @@ FANS = {
         Fan(function="fig", calls=16, degree=1, times=1),
     ),
 }
-WORKLOADS = ("W1", *FANS, "W6", "W9")
+USUAL = ("W1", *FANS, "W6", "W9")
+"""What is measured when nothing else is said: W7 needs Redis and PostgreSQL."""
+
+WORKLOADS = (*USUAL, "W7", "W7m")
 
 CUTS = {None: 1_000, 10_000: 100}
 """W6: rows of a part (None: a group each), and how many parts there are."""
 
 W6_TIMES = 3
+W7_JOBS = 500
+W7_CALLS = 1_000_000
 W9_TIMES = 3
 
 
@@ -87,6 +93,13 @@ def measure(workload: str, peer: Peer, seconds: int, *, is_first: bool) -> Numbe
         return
     if workload == "W6":
         yield from _rows(peer, is_first=is_first)
+        return
+    if workload == "W7":
+        yield from _jobs(peer)
+        return
+    if workload == "W7m":
+        assert isinstance(peer, Ours)
+        yield from _million(peer, is_first=is_first)
         return
     if workload == "W9":
         yield from _frame(peer)
@@ -132,6 +145,24 @@ def _rows(peer: Peer, *, is_first: bool) -> Numbers:
                 peer.rows(by)
             for role, mib in peaks.items():
                 yield f"{_cut(by)}_{role}_mib", mib
+
+
+def _jobs(peer: Peer) -> Numbers:
+    seconds, submits = peer.jobs(W7_JOBS)
+    submits.sort()
+    yield "jobs_rps", W7_JOBS / seconds
+    yield "submit_p50_ms", statistics.median(submits) * 1e3
+    yield "submit_p95_ms", submits[int(0.95 * len(submits))] * 1e3
+
+
+def _million(peer: Ours, *, is_first: bool) -> Numbers:
+    yield "calls_rps", W7_CALLS / peer.job_of(W7_CALLS)
+    if is_first:
+        assert peer.process is not None
+        with peer.process.watched(peer.role) as peaks:
+            peer.job_of(W7_CALLS)
+        for role, mib in peaks.items():
+            yield f"{role}_mib", mib
 
 
 def _cut(by: int | None) -> str:
