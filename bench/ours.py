@@ -101,7 +101,9 @@ class Ours(HttpPeer):
     def _load_rows(self) -> None:
         """Load the million rows; made by DuckDB, to the same sizes as the other peers' are."""
         file = self._data / "rows.parquet"
-        duckdb.sql(ROWS).write_parquet(str(file))
+        rows = duckdb.sql(ROWS)
+        assert rows is not None  # it is a query
+        rows.write_parquet(str(file))
         request = Request(
             method="PUT",
             path="/api/v1/tables/bench",
