@@ -34,10 +34,13 @@ from fanfold_server.http.front import ASGIApp, RunApp
 from fanfold_server.http.run_schemas import openapi_paths
 from fanfold_server.http.surface import Environments
 from fanfold_server.model.apply import ServiceLevel
+from fanfold_server.model.callback import Hosts
 from fanfold_server.rows.opening import Rows, RowsOptions, open_rows
 from fanfold_server.service.access import Access
 from fanfold_server.service.applying import Applying, Caps
 from fanfold_server.service.asking import Asking
+from fanfold_server.service.callbacks import Callbacks
+from fanfold_server.service.delivering import AT_ONCE, Deliverer
 from fanfold_server.service.dispatching import Dispatcher
 from fanfold_server.service.housekeeping import Housekeeping
 from fanfold_server.service.jobs import Jobs
@@ -111,6 +114,7 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
                 library=library,
                 environments=running.environments,
                 jobs=running.jobs,
+                callbacks=Callbacks(store=store.callbacks, ledger=store.ledger),
                 tables=Tables(store.tables, rows.files, store.accounts),
                 max_table_bytes=settings.max_table_mib * MIB,
                 runs=running.runs,
@@ -167,6 +171,7 @@ async def _open_running(
             queued_jobs=settings.max_user_jobs,
             stored_bytes=settings.max_user_stored_mib * MIB,
         ),
+        hosts=Hosts(settings.callback_hosts),
         rows=rows.source,
     )
     max_answer_bytes = settings.max_answer_mib * MIB
@@ -198,6 +203,7 @@ async def _open_running(
                 rows=rows.source,
             )
             health = _without_engine
+        await stack.enter_async_context(_open_deliverer(settings, store))
         keeper = Housekeeping(
             store=store.jobs,
             upkeep=store.jobs,
@@ -294,6 +300,31 @@ async def _open_dispatcher(
         yield dispatcher
     finally:
         await dispatcher.close(settings.drain_s)
+
+
+@asynccontextmanager
+async def _open_deliverer(settings: Settings, store: Store) -> AsyncIterator[None]:
+    """Tell of jobs' ends, if there is anybody who may be told."""
+    hosts = Hosts(settings.callback_hosts)
+    if not hosts:
+        yield
+        return
+    from fanfold_server.callbacks.sending import open_post
+
+    async with open_post(AT_ONCE) as post:
+        deliverer = Deliverer(
+            store=store.callbacks,
+            signals=store.signals,
+            post=post,
+            hosts=hosts,
+            retry_s=settings.callback_retry_s,
+            agent=f"fanfold/{version('fanfold')}",
+        )
+        deliverer.open()
+        try:
+            yield
+        finally:
+            await deliverer.close()
 
 
 def _without_engine() -> Mapping[str, object]:

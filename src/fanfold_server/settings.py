@@ -25,6 +25,8 @@ from pydantic_settings import (
 )
 from typing_extensions import override
 
+from fanfold_server.model.callback import Hosts
+
 ENV_PREFIX = "FANFOLD_"
 CONFIG_NAME = "fanfold.toml"
 
@@ -155,6 +157,20 @@ class Settings(BaseSettings):
         "has not ended then is given back.",
     )
 
+    callback_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Hosts that may be told of jobs' ends (`callbackUrl`), such as "
+        "hooks.example.org, hooks.example.org:8443 or *.example.org; several are separated by "
+        '",". Without any, jobs that ask for it are refused. A host with a private address has to '
+        "be listed by its name, and one that is spoken to without TLS be this machine.",
+    )
+    callback_retry_s: int = Field(
+        5,
+        ge=1,
+        le=3600,
+        description="Pause before the end of a job is told again that could not be told, in s; "
+        "the next ones are four times as long each, up to 6 hours.",
+    )
     retention_days: int = Field(
         183,
         ge=0,
@@ -284,11 +300,17 @@ class Settings(BaseSettings):
             [part for part in value.split(os.pathsep) if part] if isinstance(value, str) else value
         )
 
-    @field_validator("preload", mode="before")
+    @field_validator("preload", "callback_hosts", mode="before")
     @classmethod
     def _split_modules(cls, value: object) -> object:
         if isinstance(value, str):
             return [part.strip() for part in value.split(",") if part.strip()]
+        return value
+
+    @field_validator("callback_hosts")
+    @classmethod
+    def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        Hosts(value)
         return value
 
     @field_validator("preload")

@@ -68,6 +68,9 @@ PATHS = {
     "/api/v1/jobs/{jobId}/cancel": {"post"},
     "/api/v1/jobs/{jobId}/resume": {"post"},
     "/api/v1/jobs/{jobId}/extend": {"post"},
+    "/api/v1/jobs/{jobId}/deliveries": {"get"},
+    "/api/v1/callback-secret": {"get"},
+    "/api/v1/callback-secret/rotate": {"post"},
     **{
         f"/oml/api/py-scripts/{version}/{verb}/{{scriptName}}{owner}": {"post"}
         for version in ("v1", "v2")

@@ -15,14 +15,24 @@ from tests.docs.sessions import (
     README,
     TUTORIAL,
     differences,
+    free_port,
     needs_a_shell,
     run_page,
 )
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    options = ("--environment-dirs", str(ROOT / ".environments"))
+def hook_port() -> int:
+    """Where the server may call back."""
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, hook_port: int) -> Iterator[Server]:
+    options = (
+        *("--environment-dirs", str(ROOT / ".environments")),
+        *("--callback-hosts", f"127.0.0.1:{hook_port}"),
+    )
     folder = tmp_path_factory.mktemp("docs")
     assert PASSWORD == "correct horse battery"  # the pages say so
     with serving(folder, *options, users={"ada": "developer"}) as running:
@@ -32,8 +42,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.mark.timeout(LIMIT_S + 60)
 @needs_a_shell
 @pytest.mark.parametrize("page", [page for page in HOWTO if page not in OWN_SERVER], ids=shown)
-def test_a_how_to_prints_what_it_shows(page: Path, tmp_path: Path, server: Server) -> None:
-    printed = run_page(page, tmp_path, {"URL": server.url, "DATA": str(server.data)})
+def test_a_how_to_prints_what_it_shows(
+    page: Path, tmp_path: Path, server: Server, hook_port: int
+) -> None:
+    variables = {"URL": server.url, "DATA": str(server.data), "HOOK_PORT": str(hook_port)}
+    printed = run_page(page, tmp_path, variables)
     assert differences(page, printed) == []
 
 

@@ -16,6 +16,7 @@ import orjson
 from fanfold_server.engine.port import Engine
 from fanfold_server.model.actor import Actor, Role
 from fanfold_server.model.apply import Apply, Index, OnError, ServiceLevel
+from fanfold_server.model.callback import Hosts
 from fanfold_server.model.environment import Environment
 from fanfold_server.model.errors import UnknownEnvironment
 from fanfold_server.model.job import Job
@@ -132,7 +133,9 @@ class House:
 
 
 @asynccontextmanager
-async def opened(folder: Path, source: str = "def f(i): ...") -> AsyncIterator[House]:
+async def opened(
+    folder: Path, source: str = "def f(i): ...", hosts: Hosts | None = None
+) -> AsyncIterator[House]:
     """Open a house whose jobs run the function `f` of a source text."""
     async with open_store(sqlite_url(folder / "test.db")) as store:
         blobs = MemoryBlobs()
@@ -144,5 +147,6 @@ async def opened(folder: Path, source: str = "def f(i): ...") -> AsyncIterator[H
             signals=store.signals,
             library=OneScript(source),  # type: ignore[arg-type]  # what `resume` needs of it
             quota=Quota(),
+            hosts=hosts,
         )
         yield House(store=store, jobs=jobs, blobs=blobs, source=source)

@@ -13,7 +13,17 @@ from typing import Any
 import orjson
 from fastapi import FastAPI
 
-from fanfold_server.http import auth, jobs, jobs_oml, oml, pages, scripts
+from fanfold_server.http import (
+    auth,
+    jobs,
+    jobs_oml,
+    oml,
+    pages,
+    scripts,
+)
+from fanfold_server.http import (
+    callbacks as callback_routes,
+)
 from fanfold_server.http import tables as table_routes
 from fanfold_server.http.access_log import Served
 from fanfold_server.http.front import Front, RunApp
@@ -22,12 +32,13 @@ from fanfold_server.http.openapi import describe
 from fanfold_server.http.reference import write_reference
 from fanfold_server.http.surface import Environments, Surface
 from fanfold_server.service.access import Access
+from fanfold_server.service.callbacks import Callbacks
 from fanfold_server.service.jobs import Jobs
 from fanfold_server.service.library import Library
 from fanfold_server.service.tables import Tables
 
 _ROUTERS = (auth.router, scripts.router, oml.router, pages.router)
-_JOB_ROUTERS = (jobs.router, jobs_oml.router)
+_JOB_ROUTERS = (jobs.router, callback_routes.router, jobs_oml.router)
 
 
 def build_app(
@@ -39,6 +50,7 @@ def build_app(
     health: Callable[[], Mapping[str, object]],
     max_body_bytes: int,
     jobs: Jobs | None = None,
+    callbacks: Callbacks | None = None,
     tables: Tables | None = None,
     max_table_bytes: int = 0,
     run_paths: Mapping[str, Any] | None = None,
@@ -57,6 +69,7 @@ def build_app(
         health: what `GET /health` says; called for each such request, so it has to be quick.
         max_body_bytes: a longer request body is refused, > 0.
         jobs: what runs while nobody waits; None: this server has no jobs, and no routes of them.
+        callbacks: what is told of jobs' ends; there if jobs are.
         tables: users' tables; None: this server keeps none, and has no routes of them.
         max_table_bytes: the longest body that is loaded as a table, if more than another's.
         run_paths: the OpenAPI path items of what `runs` answers.
@@ -90,6 +103,7 @@ def build_app(
         public_url=public_url,
         version=version,
         jobs=jobs,
+        callbacks=callbacks,
         tables=tables,
     )
     document = describe(app, version=version, run_paths=run_paths or {}, public_url=public_url)

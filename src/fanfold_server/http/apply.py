@@ -20,7 +20,7 @@ from fanfold_server.http.headers import (
     V1_LINES,
     Headers,
 )
-from fanfold_server.http.links import job_url
+from fanfold_server.http.links import job_url, origin
 from fanfold_server.http.run_schemas import DATA_VERBS, MAX_KEY, RunRequest, read_run
 from fanfold_server.http.surface import bearer_token
 from fanfold_server.model.apply import Apply, Groups, Once, Whole
@@ -140,6 +140,8 @@ class RunRoute:
             call_timeout_s=request.call_timeout_s,
             max_failures=request.max_failures,
             canary=request.canary,
+            callback_url=request.callback_url,
+            callback_origin=request.callback_url and origin(scope, self._public_url),
         )
         job = await self._jobs.submit(actor, apply, submission)
         url = job_url(scope, self._public_url, version=path.version, job=job.id)

@@ -140,6 +140,7 @@ class JobOut(_Answer):
     timeout: Annotated[int, Field(description="Seconds that it may run.")]
     call_timeout: Annotated[float | None, Field(description="Seconds that a call may run.")]
     comments: str | None
+    callback_url: Annotated[str | None, Field(description="Where its end is told.")]
     times: Annotated[int, Field(description="How many calls; 1 for do-eval.")]
     returned: Annotated[int, Field(description="Calls that returned.")]
     failed: Annotated[int, Field(description="Calls that failed.")]
@@ -334,6 +335,7 @@ def _described(job: Job, now: datetime) -> dict[str, Any]:
         "timeout": spec.timeout_s,
         "call_timeout": spec.call_timeout_s,
         "comments": spec.comments,
+        "callback_url": spec.callback_url,
         "times": spec.times,
         "returned": job.returned,
         "failed": job.failed,

@@ -94,6 +94,14 @@ class DoEval(BaseModel):
             le=MAX_TIMEOUT_S,
         ),
     ] = None
+    callbackUrl: Annotated[  # noqa: N815
+        str | None,
+        Field(
+            description="fanfold's own, for jobs: an address at which the job's end is told, in a "
+            "signed POST without results. Its host is one that the server's operator allows.",
+            max_length=2000,
+        ),
+    ] = None
 
 
 class FanOut(DoEval):

@@ -76,7 +76,8 @@ class RunRequest:
         rows: how the calls are given rows, and which; None for do-eval and index-apply.
         warnings: what was put right, in words.
         timeout_s: how long a job may take, within the range that is allowed.
-        comments, call_timeout_s, max_failures, canary: of a job; see `service.jobs.Submission`.
+        comments, call_timeout_s, max_failures, canary, callback_url: of a job; see
+            `service.jobs.Submission`.
     """
 
     times: int | None
@@ -96,6 +97,7 @@ class RunRequest:
     call_timeout_s: float | None = None
     max_failures: int | None = None
     canary: bool = False
+    callback_url: str | None = None
     rows: tuple[Whole | Chunks | Groups, Input] | None = None
 
     @property
@@ -157,6 +159,7 @@ def _read(verb: str, version: str, body: bytes, strict: bool) -> RunRequest:
         call_timeout_s=said.callTimeout,
         max_failures=_max_failures(said),
         canary=isinstance(said, FanOut) and bool(said.canary),
+        callback_url=said.callbackUrl,
         rows=_rows(said, control),
     )
 

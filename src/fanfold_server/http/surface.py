@@ -18,6 +18,7 @@ from fanfold_server.http.links import origin
 from fanfold_server.model.actor import Actor
 from fanfold_server.model.errors import Unauthenticated
 from fanfold_server.service.access import Access
+from fanfold_server.service.callbacks import Callbacks
 from fanfold_server.service.jobs import Jobs
 from fanfold_server.service.library import Library
 from fanfold_server.service.tables import Tables
@@ -43,6 +44,7 @@ class Surface:
             request's own.
         version: fanfold's.
         jobs: None on a server that runs none; then there are no routes of jobs.
+        callbacks: there if jobs are.
         tables: None on a server that keeps none; then there are no routes of tables.
         columnar: makes Arrow and Parquet files of jobs' values.
     """
@@ -54,6 +56,7 @@ class Surface:
     public_url: str | None
     version: str
     jobs: Jobs | None = None
+    callbacks: Callbacks | None = None
     tables: Tables | None = None
     columnar: Columnar = field(default_factory=Columnar)
 
@@ -123,6 +126,12 @@ async def _jobs(request: Request) -> Jobs:
     return jobs
 
 
+async def _callbacks(request: Request) -> Callbacks:
+    callbacks = surface_of(request).callbacks
+    assert callbacks is not None  # else the app has no routes that ask
+    return callbacks
+
+
 async def _tables(request: Request) -> Tables:
     tables = surface_of(request).tables
     assert tables is not None  # else the app has no routes that ask
@@ -131,6 +140,7 @@ async def _tables(request: Request) -> Tables:
 
 SurfaceOf = Annotated[Surface, Depends(_surface)]
 JobsOf = Annotated[Jobs, Depends(_jobs)]
+CallbacksOf = Annotated[Callbacks, Depends(_callbacks)]
 TablesOf = Annotated[Tables, Depends(_tables)]
 Caller = Annotated[Actor, Depends(_caller)]
 """Only on a `CallerRoute`."""

@@ -88,6 +88,8 @@ class JobSpec:
         max_failures: failed calls with which the job still goes on under "continue"; None: any.
         canary: run the first call alone, and the rest only if it returns.
         digest: of the script's source.
+        callback_url: whom to tell of its end.
+        callback_origin: under which scheme, host and port that one knows this server.
     """
 
     owner: str
@@ -112,6 +114,8 @@ class JobSpec:
     max_failures: int | None = None
     canary: bool = False
     comments: str | None = None
+    callback_url: str | None = None
+    callback_origin: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

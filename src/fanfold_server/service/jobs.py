@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 from fanfold_server.model.actor import Actor
 from fanfold_server.model.apply import Apply, OnError
+from fanfold_server.model.callback import Hosts
 from fanfold_server.model.errors import (
     InvalidField,
     JobNotRunning,
@@ -77,6 +78,7 @@ class Jobs:
 
     Args:
         quota: what each account may have.
+        hosts: whom a server of these jobs calls back.
         rows: answers the queries of jobs over rows.
     """
 
@@ -90,6 +92,7 @@ class Jobs:
         signals: Signals,
         library: Library,
         quota: Quota,
+        hosts: Hosts | None = None,
         rows: RowSource | None = None,
     ) -> None:
         self._rows = RowKeeping(blobs=blobs, source=rows)
@@ -100,6 +103,7 @@ class Jobs:
         self._signals = signals
         self._library = library
         self._quota = quota
+        self._hosts = hosts or Hosts(())
         self._reading = Reading(ledger=ledger, blobs=blobs)
         self._continuing = Continuing(ledger=ledger, blobs=blobs, reading=self._reading)
         self._entries = Entries(ledger=ledger, reading=self._reading)
@@ -113,9 +117,12 @@ class Jobs:
             QuotaExceeded: the owner has as many jobs waiting, or bytes stored, as allowed.
             DiskFull: there is no room for it.
             KeyReused: the idempotency key belongs to a job that was asked for differently.
+            InvalidField: this server does not call the callback's host.
             CallerError, DataUnavailable: of the query; see `rows.port.RowSource`.
         """
         assert apply.caller == actor.name, "a job belongs to who asks for it"
+        if submission.callback_url is not None:
+            self._hosts.target(submission.callback_url)
         job_id = str(uuid.uuid4())
         if apply.input is None:
             job, _ = await self._submit(job_id, apply, submission, None)
@@ -138,6 +145,8 @@ class Jobs:
             api_version=submission.api_version,
             timeout_s=submission.timeout_s,
             comments=submission.comments,
+            callback_url=submission.callback_url,
+            callback_origin=submission.callback_origin,
             call_timeout_s=submission.call_timeout_s,
             max_failures=submission.max_failures,
             canary=submission.canary,

@@ -107,6 +107,8 @@ def spec_of(
     api_version: str,
     timeout_s: int,
     comments: str | None = None,
+    callback_url: str | None = None,
+    callback_origin: str | None = None,
     call_timeout_s: float | None = None,
     max_failures: int | None = None,
     canary: bool = False,
@@ -151,6 +153,8 @@ def spec_of(
         max_failures=max_failures,
         canary=canary and times > 1,
         comments=comments,
+        callback_url=callback_url,
+        callback_origin=callback_origin,
     )
 
 

@@ -19,6 +19,8 @@ class Submission:
         call_timeout_s: how long one call may take, > 0; None: no limit of its own.
         max_failures: failed calls with which the job still goes on under "continue", ≥ 0.
         canary: run the first call alone, and the rest only if it returns.
+        callback_url: whom to tell of the job's end.
+        callback_origin: under which scheme, host and port the caller knows this server.
     """
 
     api_version: str = "v1"
@@ -28,6 +30,8 @@ class Submission:
     call_timeout_s: float | None = None
     max_failures: int | None = None
     canary: bool = False
+    callback_url: str | None = None
+    callback_origin: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -451,12 +451,13 @@ class Signal(StrEnum):
     """What happened to a job.
 
     READY: batches may be claimed. RECORDED: a batch is finished. ENDED: it has reached a final
-    state or is gone.
+    state or is gone. DUE: somebody is to be told of its end; comes without the job.
     """
 
     READY = "ready"
     RECORDED = "recorded"
     ENDED = "ended"
+    DUE = "due"
 
 
 class Signals(Protocol):

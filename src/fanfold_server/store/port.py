@@ -15,6 +15,7 @@ from typing import Protocol
 
 from fanfold_server.model.actor import Account, Actor, Role
 from fanfold_server.model.script import Grant, Script, ScriptType
+from fanfold_server.store.callbacks_port import CallbackStore
 from fanfold_server.store.jobs_port import (
     INLINE_BYTES,
     BatchRecord,
@@ -53,6 +54,7 @@ __all__ = [
     "BlobMissing",
     "Blobs",
     "CallFailure",
+    "CallbackStore",
     "Claimed",
     "Content",
     "Creator",

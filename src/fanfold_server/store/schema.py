@@ -206,6 +206,8 @@ job = Table(
     Column("max_failures", Integer(), nullable=True),
     Column("canary", Boolean(), nullable=False),
     Column("comments", Text(), nullable=True),
+    Column("callback_url", Text(), nullable=True),
+    Column("callback_origin", Text(), nullable=True),
     Column("state", String(16), nullable=False),
     Column("created", UtcDateTime(), nullable=False),
     Column("started", UtcDateTime(), nullable=True),
@@ -271,6 +273,40 @@ failure = Table(
     # What failures that look alike have in common.
     Column("place", Text(), nullable=False),
     Column("pattern", Text(), nullable=False),
+)
+
+_WAITS = text("state = 'waiting'")
+
+delivery = Table(
+    "delivery",
+    metadata,
+    # One of each job that is to be told of.
+    Column(
+        "job_id", Key, ForeignKey("job.id", ondelete="CASCADE"), primary_key=True,
+        autoincrement=False,
+    ),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer(), nullable=False),
+    Column("fence", Integer(), nullable=False),
+    Column("created", UtcDateTime(), nullable=False),
+    # When it is tried again; while somebody tries, when his lease runs out.
+    Column("due", UtcDateTime(), nullable=False),
+    Column("last", UtcDateTime(), nullable=True),
+    Column("status", Integer(), nullable=True),
+    Column("error", Text(), nullable=True),
+    Index("ix_delivery_due", "due", sqlite_where=_WAITS, postgresql_where=_WAITS),
+    CheckConstraint("state IN ('waiting', 'delivered', 'given_up')", name="state"),
+)  # fmt: skip
+"""News of jobs' ends, and what came of telling them."""
+
+callback_secret = Table(
+    "callback_secret",
+    metadata,
+    Column("owner", String(128), primary_key=True),
+    # In the clear: a signature is made with them.
+    Column("secret", LargeBinary(), nullable=False),
+    Column("before", LargeBinary(), nullable=True),
+    Column("rotated", UtcDateTime(), nullable=False),
 )
 
 deleted_job = Table(

@@ -21,6 +21,7 @@ from sqlalchemy.pool import NullPool
 from fanfold_server.store.migrating import StoreUnusable, migrate
 from fanfold_server.store.signalling import Hub, Listener
 from fanfold_server.store.sql_accounts import SqlAccounts, SqlSessions
+from fanfold_server.store.sql_callbacks import SqlCallbacks
 from fanfold_server.store.sql_jobs import SqlJobs
 from fanfold_server.store.sql_ledger import SqlLedger
 from fanfold_server.store.sql_scripts import SqlScripts
@@ -78,6 +79,7 @@ class Store:
     jobs: SqlJobs
     ledger: SqlLedger
     tables: SqlTables
+    callbacks: SqlCallbacks
     signals: Hub
 
 
@@ -129,6 +131,7 @@ async def open_store(url: URL, *, min_free_bytes: int = 0) -> AsyncIterator[Stor
             jobs=SqlJobs(writer, has_room=_room(url, min_free_bytes)),
             ledger=SqlLedger(database),
             tables=SqlTables(database),
+            callbacks=SqlCallbacks(database, writer),
             signals=signals,
         )
 

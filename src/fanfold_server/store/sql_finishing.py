@@ -21,13 +21,14 @@ from fanfold_server.store.job_rows import (
 from fanfold_server.store.port import BatchResult, CallFailure, Signal
 from fanfold_server.store.prepared import Prepared
 from fanfold_server.store.schema import batch, failure, job
+from fanfold_server.store.sql_callbacks import tell_of_ends
 from fanfold_server.store.sql_leases import DROP, ITS_KEY, held_rows, holds, key_of
 from fanfold_server.store.writing import Transaction
 
 _TALLY = Prepared(
     select(job.c.id, job.c.uuid, job.c.state, job.c.times, job.c.on_error, job.c.max_failures,
            job.c.canary, job.c.returned, job.c.failed, job.c.size_bytes, job.c.waiting,
-           job.c.unfinished)
+           job.c.unfinished, job.c.callback_url)
     .where(job.c.uuid.in_(bindparam("uuids", expanding=True)))
     .order_by(job.c.id)
     .with_for_update()
@@ -157,10 +158,13 @@ def finish(
         if mine:
             tally.add(result, was_waiting=row.state == "waiting")
             records[key] = key_of(row) | _record(result, now)
-    _store(connection, [tally for tally in tallies.values() if tally.touched], records, now)
-    for tally in tallies.values():
-        if tally.touched:
-            _tell(transaction, tally)
+    touched = [tally for tally in tallies.values() if tally.touched]
+    _store(connection, touched, records, now)
+    for tally in touched:
+        _tell(transaction, tally)
+    called = [t.row.id for t in touched if t.state.is_final and t.row.callback_url is not None]
+    if called:
+        tell_of_ends(transaction, called, now)
     return recorded
 
 

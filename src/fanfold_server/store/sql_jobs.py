@@ -34,6 +34,7 @@ from fanfold_server.store.port import (
 )
 from fanfold_server.store.prepared import Prepared
 from fanfold_server.store.schema import batch, deleted_job, insert_new, job, source
+from fanfold_server.store.sql_callbacks import tell_of_ends
 from fanfold_server.store.sql_leases import DROP, IS_OPEN
 from fanfold_server.store.writing import Transaction, Writer
 
@@ -387,6 +388,8 @@ def _submit(
         [_batch_values(new[0].id, number, planned, now) for number, planned in enumerate(plan)],
     )
     transaction.tell(Signal.READY if open_ else Signal.ENDED, job_id)
+    if not open_:
+        tell_of_ends(transaction, [new[0].id], now)
     stored = Job(
         id=job_id,
         spec=spec,
@@ -446,6 +449,7 @@ def _end(transaction: Transaction, rows: Sequence[AnyRow], state: JobState, now:
     ids = [row.id for row in rows]
     transaction.connection.execute(_END, {"ids": ids, "j_state": state.value, "j_now": now})
     DROP.run(transaction.connection, {"ids": ids})
+    tell_of_ends(transaction, ids, now)
     for row in rows:
         transaction.tell(Signal.ENDED, row.uuid)
 

@@ -1,0 +1,1 @@
+"""Calling other servers: the only place from which this one opens connections to the network."""
