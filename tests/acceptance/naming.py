@@ -63,6 +63,9 @@ PATH_MEMBERS: dict[str, tuple[str, ...]] = {
     "/api/v1/jobs/{jobId}/cancel": (JOB,),
     "/api/v1/jobs/{jobId}/resume": (JOB,),
     "/api/v1/jobs/{jobId}/extend": (JOB,),
+    "/api/v1/jobs/{jobId}/deliveries": (JOB,),
+    "/api/v1/callback-secret": (),
+    "/api/v1/callback-secret/rotate": (),
     **{
         f"/oml/api/py-scripts/{version}/{verb}/{{scriptName}}": (SCRIPT,)
         for version in ("v1", "v2")
@@ -108,6 +111,7 @@ HEADERS: dict[str, str | None] = {
 BODY: dict[str, str | None] = {
     "asyncFlag": PLAIN,
     "callTimeout": PLAIN,
+    "callbackUrl": PLAIN,
     "canary": PLAIN,
     "comments": PLAIN,
     "description": PLAIN,

@@ -16,6 +16,8 @@ from tests.acceptance.naming import BODY, HEADERS, PATH_MEMBERS, QUERY, asked_fo
 
 METHODS = ("get", "put", "post", "delete")
 OPEN = {"/health", "/docs", "/openapi.json"}
+WITHOUT_BODY = {"/api/v1/callback-secret/rotate"}
+"""What is posted to without a body, and names nothing that could not be there."""
 TOKENS = {"/omlusers/api/oauth2/v1/token", "/omlusers/api/oauth2/v1/revoke"}
 SECURITY = {
     "cache-control": "no-cache, no-store, must-revalidate",
@@ -172,7 +174,7 @@ def test_no_body_brings_out_another_shape(
     assert answer.status_code < 500
     if answer.status_code >= 400:
         assert _is_error(answer)
-    if method == "post":
+    if method == "post" and path not in WITHOUT_BODY:
         assert answer.status_code in {400, 404}
 
 
