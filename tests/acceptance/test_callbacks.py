@@ -39,6 +39,7 @@ def _told(caller: Caller, job: str) -> dict[str, Any]:
     return _delivery(caller, job)
 
 
+@pytest.mark.timeout(240)
 def test_the_end_of_a_job_is_told(start_server: StartServer, receiver: Receiver) -> None:
     users = {"alice": "developer", "bob": "developer"}
     server = start_server("--callback-hosts", receiver.host, "--callback-retry-s", "1", users=users)
@@ -166,6 +167,7 @@ def test_a_server_that_is_killed_before_it_tells_does_so_when_it_is_back(
     assert received.headers["webhook-id"] == f"msg_{job}"
 
 
+@pytest.mark.timeout(240)
 def test_who_is_away_is_told_by_the_next_server(start_server: StartServer) -> None:
     """A server that could not deliver is killed; the one after it goes on."""
     with receiving() as away:
