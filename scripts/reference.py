@@ -1,7 +1,8 @@
 """Write the generated pages of docs/reference from the code that they describe.
 
 What `make reference` runs; `--check` writes nothing and fails where a page is not what the code
-says. The pages: every setting, every error code, every command, every route. The client's classes
+says. The pages: every setting, every error code, every command, every route,
+every attack that the tests make. The client's classes
 of errors are written here, too: it may not import the server's.
 """
 
@@ -29,6 +30,10 @@ from fanfold_server.model.outcome import FailureKind
 from fanfold_server.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.attacks.expected import COLUMNS, EXPECTED  # noqa: E402  # it is no part of a package
+
 FOLDER = ROOT / "docs" / "reference"
 CLIENT_ERRORS = ROOT / "src" / "fanfold" / "errors.py"
 MARK = "<!-- Written by `make reference`; change the code that it describes. -->"
@@ -52,6 +57,7 @@ def main() -> int:
         FOLDER / "errors.md": _page("Errors", error_codes()),
         FOLDER / "cli.md": _page("Commands", commands()),
         FOLDER / "routes.md": _page("Routes", routes()),
+        FOLDER / "attacks.md": _page("Attacks", attacks()),
         CLIENT_ERRORS: "\n".join(client_errors()).rstrip() + "\n",
     }
     stale = [
@@ -306,6 +312,27 @@ def _option_row(option: click.Option) -> tuple[str, str]:
 
 def _has_default(option: click.Option) -> bool:
     return isinstance(option.default, str | int)
+
+
+# ----------------------------------------------------------------------------------------- attacks
+
+
+def attacks() -> Iterator[str]:
+    """Show what the tests try against every rung of the isolation, and what comes of it."""
+    yield "What functions try in the tests, on every rung of"
+    yield "[the isolation](../explanation/isolation.md), with a server of an ordinary user and with"
+    yield "one of root's: **X** succeeds, · fails. On Linux 6.12 or newer; older ones let"
+    yield "signals and abstract sockets through Landlock."
+    yield ""
+    heads = [f"{rung} ({who})" for who, rung in COLUMNS]
+    yield from _table(
+        " | ".join(["attack", *heads]),
+        (
+            (name.replace("_", " "), *("**X**" if cell == "X" else cell for cell in cells))
+            for name, row in EXPECTED.items()
+            for cells in [row.replace(" ", "")]
+        ),
+    )
 
 
 # ------------------------------------------------------------------------------------------ routes

@@ -22,28 +22,17 @@ import time
 import traceback
 from typing import Any
 
-from fanfold_runtime import loop, oml, tables  # noqa: F401  # tables: later there is no path to it
+from fanfold_runtime import kernel, loop, oml
+from fanfold_runtime import tables as _tables  # noqa: F401  # later there is no path to it
 from fanfold_runtime.figures import settle
 from fanfold_runtime.removing import remove
+from fanfold_runtime.wall import Wall, probe
 
 SWEEP_LIMIT_S = 2.0
 """How long strays are hunted after a worker's end."""
 
 _IONBF = 2
 _M_ARENA_MAX = -8
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
-_PR_SET_NO_NEW_PRIVS = 38
-
-
-def _prctl(*args: int) -> bool:
-    """Call prctl(2); return whether it worked."""
-    try:
-        import ctypes
-
-        return bool(ctypes.CDLL(None).prctl(*args, *([0] * (5 - len(args)))) == 0)
-    except (ImportError, OSError, AttributeError):
-        return False
 
 
 def _settle_c() -> None:
@@ -96,13 +85,14 @@ class Zygote:
 
     Args:
         control: stream socket to the server.
-        config: {"preload": [module names], "limits": {...}, "home": directory}.
+        config: {"preload": [module names], "limits": {...}, "home": directory, "wall": {...}}.
     """
 
     def __init__(self, control: socket.socket, config: dict[str, Any]) -> None:
         self._control = control
         self._config = config
         self._home: str = config["home"]
+        self._wall = Wall(config["wall"], self._home)
         self._workers: dict[int, int] = {}  # pid → id
         self._pids: dict[int, int] = {}  # id → pid
         self._stopped: dict[int, int] = {}  # pid → the signal that stopped it
@@ -113,14 +103,16 @@ class Zygote:
 
     def run(self) -> None:
         """Confine, preload, serve. Returns in a forked child's `loop.main` never: it exits."""
-        confined = {
-            "no_new_privs": _prctl(_PR_SET_NO_NEW_PRIVS, 1),
-            "dies_with_server": _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),
-            "reaps_orphans": _prctl(_PR_SET_CHILD_SUBREAPER, 1),
+        confined: dict[str, Any] = {
+            "no_new_privs": kernel.tried(kernel.NO_NEW_PRIVS, 1),
+            "dies_with_server": kernel.tried(kernel.PDEATHSIG, signal.SIGKILL),
+            "reaps_orphans": kernel.tried(kernel.CHILD_SUBREAPER, 1),
         }
         _settle_c()
         os.umask(0o077)
+        os.chdir(self._home)
         _limit(self._config["limits"])
+        confined.update(self._wall.raise_around_zygote())
         failures = self._preload()
         self._hello = {
             "python": platform.python_version(),
@@ -143,7 +135,7 @@ class Zygote:
         # From here on the end of the control channel says that the server has gone. Nobody else can
         # find the orphans of our workers, so no signal may end us first; this one wakes us if
         # somebody has stopped us.
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
+        kernel.tried(kernel.PDEATHSIG, signal.SIGCONT)
         try:
             self._say(
                 op="ready",
@@ -245,8 +237,8 @@ class Zygote:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.setsid()
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        kernel.tried(kernel.PDEATHSIG, signal.SIGKILL)
+        kernel.tried(kernel.CHILD_SUBREAPER, 1)
         if os.getppid() != zygote:
             return  # the zygote died in between
         self._control.close()
@@ -258,6 +250,7 @@ class Zygote:
         os.mkdir(home, 0o700)
         os.chdir(home)
         os.environ["HOME"] = os.environ["TMPDIR"] = home
+        self._wall.close_in(home)
         sock = socket.socket(fileno=channel)
         sock.setblocking(True)
         rows_sock = socket.socket(fileno=side)
@@ -351,8 +344,14 @@ def _version(name: str) -> str | None:
 
 
 def main() -> None:
-    """Start a zygote: argv[1] is {"control": descriptor, "preload": …, "limits": …, "home": …}."""
+    """Start a zygote: argv[1] is {"control": descriptor, "preload": …, "limits": …, …}.
+
+    Without "control", try the wall that it describes.
+    """
     config = json.loads(sys.argv[1])
     sys.argv = [""]
+    if "control" not in config:
+        probe(config)
+        return
     control = socket.socket(fileno=config["control"])
     Zygote(control, config).run()

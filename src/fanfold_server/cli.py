@@ -24,6 +24,7 @@ import click
 from typing_extensions import override
 
 from fanfold_server.demo.command import demo
+from fanfold_server.doctor import doctor
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -430,4 +431,4 @@ def _clear_errors() -> Iterator[None]:
         raise click.ClickException(str(exc)) from exc
 
 
-commands: list[click.Command] = [serve, agent, user, env, migrate, demo]
+commands: list[click.Command] = [serve, agent, user, env, migrate, doctor, demo]

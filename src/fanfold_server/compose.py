@@ -6,6 +6,7 @@ half-way.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import secrets
@@ -21,11 +22,12 @@ from typing import Any
 import orjson
 import structlog
 
+from fanfold_server.engine.ladder import IsolationMissing, Ladder, Rung, climb, require
 from fanfold_server.engine.local import LocalEngine
 from fanfold_server.engine.options import EngineOptions
 from fanfold_server.engine.port import Answerer
 from fanfold_server.engine.running import RunLimits
-from fanfold_server.engine.sandbox import Limits, Sandbox
+from fanfold_server.engine.sandbox import Limits, Openings, Sandbox
 from fanfold_server.environments.folders import Folders
 from fanfold_server.http.access_log import AccessLog
 from fanfold_server.http.app import build_app
@@ -355,14 +357,7 @@ async def _open_engine(
                 refuse_output=settings.print_is_error,
             ),
         ),
-        sandbox=Sandbox(
-            Limits(
-                memory_mib=settings.worker_memory_mib,
-                files=settings.worker_files,
-                processes=settings.worker_processes,
-                file_mib=settings.worker_file_mib,
-            )
-        ),
+        sandbox=await open_sandbox(settings),
         cache=settings.data / "cache",
         spare=environments.find(None),
         answerer=answerer,
@@ -372,6 +367,45 @@ async def _open_engine(
         yield engine
     finally:
         await engine.close()
+
+
+async def open_sandbox(settings: Settings) -> Sandbox:
+    """Find out what isolation works here, and say in the log what is missing.
+
+    Raises:
+        SettingsError: it is not what the settings ask for.
+    """
+    try:
+        ladder = await asyncio.to_thread(climb, settings.isolation)
+        require(ladder, settings.isolation_required)
+    except IsolationMissing as exc:
+        raise SettingsError(str(exc)) from exc
+    sandbox = make_sandbox(settings, ladder)
+    said = sandbox.describe()
+    log = structlog.get_logger("fanfold_server")
+    say = log.warning if ladder.rung < Rung.CONFINED else log.info
+    say("isolation", **{key: said[key] for key in ("rung", "own_user_id", "network", "missing")})
+    return sandbox
+
+
+def make_sandbox(settings: Settings, ladder: Ladder) -> Sandbox:
+    """Make what the settings say of what works here."""
+    return Sandbox(
+        Limits(
+            memory_mib=settings.worker_memory_mib,
+            files=settings.worker_files,
+            processes=settings.worker_processes,
+            file_mib=settings.worker_file_mib,
+            tmp_mib=settings.worker_tmp_mib,
+        ),
+        ladder,
+        Openings(
+            network=frozenset(settings.network),
+            readable=settings.worker_reads,
+            writable=settings.worker_writes,
+        ),
+        allow_root=settings.allow_root_functions,
+    )
 
 
 @asynccontextmanager

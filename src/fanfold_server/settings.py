@@ -132,6 +132,40 @@ class Settings(BaseSettings):
     worker_file_mib: int = Field(
         1024, ge=1, description="Largest file that a worker may write, in MiB."
     )
+    worker_tmp_mib: int = Field(
+        1024,
+        ge=1,
+        description="Files that the workers of one owner may have in their own directories, all "
+        "together, in MiB; in force where the isolation is bwrap, and taken from memory.",
+    )
+    isolation: Literal["auto", "none", "basic", "confined", "bwrap"] = Field(
+        "auto",
+        description="What stands between functions and this machine; auto: the best that works "
+        "here. See `fanfold doctor`.",
+    )
+    isolation_required: Literal["none", "basic", "confined", "bwrap"] = Field(
+        "none", description="The least isolation with which the server starts."
+    )
+    allow_root_functions: bool = Field(
+        False,
+        description="Run functions as root where the server is root, other users cannot start the "
+        "interpreter, and nothing confines them.",
+    )
+    network: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description='Environments whose functions may use the network; "*": all; several are '
+        'separated by ",". In force from isolation "confined" on.',
+    )
+    worker_reads: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (),
+        description="Directories and files that functions may read besides their environment and "
+        'the system\'s; several are separated by ":".',
+    )
+    worker_writes: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (),
+        description="Directories and files that functions may write besides their own directory; "
+        'several are separated by ":".',
+    )
     reuse: Literal["auto", "warm", "fork"] = Field(
         "auto",
         description="warm: a worker serves many runs of its owner; fork: each run has fresh ones; "
@@ -293,16 +327,16 @@ class Settings(BaseSettings):
         file_settings = InitSettingsSource(settings_cls, tomllib.loads(text.decode()))
         return init_settings, env_settings, file_settings
 
-    @field_validator("environment_dirs", mode="before")
+    @field_validator("environment_dirs", "worker_reads", "worker_writes", mode="before")
     @classmethod
     def _split_paths(cls, value: object) -> object:
         return (
             [part for part in value.split(os.pathsep) if part] if isinstance(value, str) else value
         )
 
-    @field_validator("preload", "callback_hosts", mode="before")
+    @field_validator("preload", "callback_hosts", "network", mode="before")
     @classmethod
-    def _split_modules(cls, value: object) -> object:
+    def _split_names(cls, value: object) -> object:
         if isinstance(value, str):
             return [part.strip() for part in value.split(",") if part.strip()]
         return value

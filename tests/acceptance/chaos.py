@@ -24,7 +24,8 @@ import httpx2
 import psutil
 
 from tests.acceptance.conftest import FANFOLD, PASSWORD, READY, run_fanfold
-from tests.acceptance.processes import until
+from tests.acceptance.processes import until, zygotes
+from tests.family import offspring
 
 LEASE_S = 2
 END_LIMIT_S = 120
@@ -223,15 +224,14 @@ class Cluster:
         self.agents[number] = self._start_agent()
 
     def kill_zygote(self, pick: random.Random) -> bool:
-        return self._kill_one(lambda agent: psutil.Process(agent).children(), pick)
+        return self._kill_one(zygotes, pick)
 
     def kill_worker(self, pick: random.Random) -> bool:
-        def workers(agent: int) -> list[psutil.Process]:
-            process = psutil.Process(agent)
-            zygotes = {z.pid for z in process.children()}
-            return [p for p in process.children(recursive=True) if p.pid not in zygotes]
+        def family(agent: int) -> list[psutil.Process]:
+            found = psutil.Process(agent).children()
+            return [process for child in found for process in offspring(child)]
 
-        return self._kill_one(workers, pick)
+        return self._kill_one(family, pick)
 
     def _kill_one(
         self, candidates: Callable[[int], list[psutil.Process]], pick: random.Random

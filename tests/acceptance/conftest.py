@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import selectors
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -60,9 +62,14 @@ class Caller(httpx2.Client):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """A server that runs. `log` is the file with what it wrote to stderr."""
+    """A server that runs. `log` is the file with what it wrote to stderr.
+
+    Attributes:
+        shared: a directory that functions may write to.
+    """
 
     url: str
+    shared: Path
     data: Path
     log: Path
     process: subprocess.Popen[bytes]
@@ -134,8 +141,12 @@ def serving(
         for name, role in (users or {}).items():
             arguments = ("user", "add", name, "--role", role, "--password-stdin")
             run_fanfold(*arguments, "--data", str(data), stdin=PASSWORD + "\n")
+        shared = Path(tempfile.mkdtemp(prefix="shared-"))
+        stack.callback(shutil.rmtree, shared)
+        shared.chmod(0o777)
+        given = ("--port", "0", "--data", str(data), "--worker-writes", str(shared))
         process = subprocess.Popen(
-            [FANFOLD, "serve", "--port", "0", "--data", str(data), *options],
+            [FANFOLD, "serve", *given, *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -144,7 +155,7 @@ def serving(
         )
         stack.callback(_stop, process)
         url = _wait_until_ready(process, log)
-        yield Server(url=url, data=data, log=log, process=process)
+        yield Server(url=url, shared=shared, data=data, log=log, process=process)
 
 
 @pytest.fixture

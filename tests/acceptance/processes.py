@@ -9,6 +9,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.family import zygote_below
+
 POLL_S = 0.02
 
 
@@ -42,8 +44,9 @@ def holders(marker: str) -> set[int]:
 
 
 def zygotes(server_pid: int) -> list[psutil.Process]:
-    """List the processes that fork workers: the server's own children."""
-    return psutil.Process(server_pid).children()
+    """List the processes that fork workers: the server's own children, or what wraps them wraps."""
+    found = (zygote_below(child) for child in psutil.Process(server_pid).children())
+    return [zygote for zygote in found if zygote is not None]
 
 
 def workers(server_pid: int) -> list[psutil.Process]:

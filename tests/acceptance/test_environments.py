@@ -313,3 +313,24 @@ def test_workers_have_a_user_id_of_their_own_where_the_server_is_root(
         assert groups in ([], [uid])
     else:
         assert any("user id" in text for text in isolation["missing"])
+
+
+def test_the_doctor_says_what_is_in_force(server: Server) -> None:
+    said = json.loads(run_fanfold("doctor", "--json", "--data", str(server.data)).stdout)
+    with server.client() as client:
+        assert client.get("/health").json()["isolation"]["rung"] == said["isolation"]["rung"]
+    assert said["ok"]
+    assert [rung["rung"] for rung in said["rungs"]] == ["none", "basic", "confined", "bwrap"]
+    assert [rung["rung"] for rung in said["rungs"] if rung["in_force"]] == [
+        said["isolation"]["rung"]
+    ]
+    for rung in said["rungs"]:
+        assert rung["works"] or rung["why_not"]
+
+
+def test_a_server_does_not_start_below_what_is_required(tmp_path: Path) -> None:
+    options = ("--isolation", "none", "--isolation-required", "basic")
+    done = run_fanfold(
+        "serve", "--port", "0", "--data", str(tmp_path), *options, is_expected_to_fail=True
+    )
+    assert "isolation_required: basic is required, and none is what works here" in done.stderr

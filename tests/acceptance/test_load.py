@@ -21,6 +21,7 @@ import pytest
 
 from tests.acceptance.conftest import Caller, Server, StartServer, serving
 from tests.acceptance.processes import descriptors, until, workers, zygotes
+from tests.family import WRAPPERS
 
 CLIENTS = 16
 REQUESTS = 2_000
@@ -164,9 +165,10 @@ class Footprint:
         until(lambda: self._is_quiet(server), SETTLED_WITHIN_S, "the server is quiet")
         self.zygotes = len(zygotes(server.pid))
         self.workers = len(workers(server.pid))
-        self.family = psutil.Process(server.pid).children(recursive=True)
+        family = psutil.Process(server.pid).children(recursive=True)
+        self.family = [process for process in family if process.name() not in WRAPPERS]
         self.descriptors = descriptors(server.pid)
-        self.homes = [path for path in temporary.glob("fanfold-*/z*/w*") if path.is_dir()]
+        self.homes = {home for z in zygotes(server.pid) for home in _homes(z.pid, temporary)}
         inside = {str(home) for home in self.homes}
         files = [path for path in temporary.rglob("*") if path.is_file()]
         self.outside = [f for f in files if not inside & {str(folder) for folder in f.parents}]
@@ -196,6 +198,13 @@ class Footprint:
     def sockets(self) -> int:
         """Sockets but for one a zygote and two a worker: its channel, and one for open files."""
         return self.descriptors["socket"] - self.zygotes - 2 * self.workers
+
+
+def _homes(zygote_pid: int, temporary: Path) -> list[Path]:
+    """List the directories of workers as a zygote sees them: they may be in a mount of its own."""
+    root = Path(f"/proc/{zygote_pid}/root")
+    found = root.joinpath(*temporary.parts[1:]).glob("fanfold-*/z*/w*")
+    return [Path("/", path.relative_to(root)) for path in found if path.is_dir()]
 
 
 def test_2000_requests_are_right_while_one_in_a_hundred_loses_a_worker(

@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.acceptance.conftest import Caller
+from tests.acceptance.conftest import Caller, Server
 
 RAISES = """import json
 
@@ -278,7 +278,9 @@ def test_the_same_seed_gives_the_same_bytes_whatever_the_degree(alice: Caller, d
     assert _apply(alice, draws, times=40, seed=8).json()["result"][0] != values[0]
 
 
-def test_the_same_seed_gives_the_same_bytes_when_a_worker_is_lost(alice: Caller) -> None:
+def test_the_same_seed_gives_the_same_bytes_when_a_worker_is_lost(
+    server: Server, alice: Caller
+) -> None:
     """The first process that reaches call 5 kills itself; the call is begun again elsewhere."""
     source = """
 def loses_one(i, marker):
@@ -295,9 +297,7 @@ def loses_one(i, marker):
     alice.store("loses_one", source)
     answers = []
     for run in range(2):
-        # in the home of the owner's workers, which all of them reach and nobody else
-        alice.store("home", "def home():\n    import os\n    return os.path.dirname(os.getcwd())\n")
-        marker = f"{alice.do_eval('home').json()['result']}/marker-{time.monotonic_ns()}"
+        marker = str(server.shared / f"marker-{time.monotonic_ns()}")
         body = {"parameters": json.dumps({"marker": marker}), "parallel": 1 + run}
         answers.append(_apply(alice, "loses_one", times=20, seed=3, **body))
     assert [answer.status_code for answer in answers] == [200, 200], answers[0].text

@@ -7,6 +7,8 @@ otherwise, and what must come of that call:
     type, message   patterns that the failure's match
     value, json     what was returned, as Python and as text
     log             a pattern that what it printed matches
+    confined        the kind where workers are confined, if it is another
+    shared          the same where they are, and share their user id and the machine's /dev/shm
     call_timeout_s  limit of one call
     neighbours      false: the other calls of its run may fail, too
     libraries       true: it needs numpy and matplotlib
@@ -18,18 +20,21 @@ import re
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fanfold_server.engine import pool
+from fanfold_server.engine.ladder import Rung
+from fanfold_server.engine.sandbox import FIRST_UID
 from fanfold_server.model.environment import Environment
 from fanfold_server.model.errors import EngineUnavailable
 from fanfold_server.model.outcome import FailureKind
 from tests.runtime.bench import Engine, Record, opened
 
+WHO = "import os\ndef f(i): return os.getuid()"
 ZOO = sorted((Path(__file__).parent / "zoo").glob("*.toml"))
 BAD = 2
 
@@ -46,6 +51,8 @@ class Animal:
     value: Any = BAD
     json: str = ""
     log: str = ""
+    confined: str = ""
+    shared: str = ""
     call_timeout_s: float | None = None
     neighbours: bool = True
     libraries: bool = False
@@ -84,6 +91,11 @@ def enclosed(environment: Environment, cache: Path) -> Iterator[Engine]:
 def prove(enclosure: Engine, path: Path) -> None:
     """Run an animal alone and among others, and then calm functions of two owners."""
     beast = Animal(**tomllib.loads(path.read_text(encoding="utf-8")))
+    if enclosure.rung >= Rung.CONFINED:
+        own = enclosure.rung is Rung.BWRAP or enclosure.run(WHO).value >= FIRST_UID
+        kind = (beast.confined if own else beast.shared or beast.confined) or beast.kind
+        if kind != beast.kind:
+            beast = replace(beast, kind=kind, message="")
     if beast.libraries and enclosure.environment.name != "default":
         pytest.skip("this environment does not have the libraries")
     options = {"keep_logs": True, "call_timeout_s": beast.call_timeout_s}

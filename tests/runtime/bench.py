@@ -6,7 +6,9 @@ import asyncio
 import hashlib
 import json
 import os
+import shutil
 import signal
+import tempfile
 import textwrap
 import threading
 import time
@@ -14,21 +16,25 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+import psutil
 import uvloop
 
+from fanfold_server.engine.ladder import Ladder, climb
 from fanfold_server.engine.local import LocalEngine
 from fanfold_server.engine.options import EngineOptions
 from fanfold_server.engine.port import Work
 from fanfold_server.engine.running import LocalRun, RunLimits
-from fanfold_server.engine.sandbox import Limits, Sandbox
+from fanfold_server.engine.sandbox import Limits, Openings, Sandbox
 from fanfold_server.model.environment import Environment
 from fanfold_server.model.errors import FanfoldError
 from fanfold_server.model.outcome import Failed, Failure, Outcome, Returned, Values
 from fanfold_server.model.script import Script
+from tests.family import offspring
 
 ANSWER_LIMIT_S = 30.0
 """How long a test waits for anything before it fails."""
@@ -36,6 +42,12 @@ ANSWER_LIMIT_S = 30.0
 T = TypeVar("T")
 
 _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+@cache
+def ladder(wanted: str = "auto", prefix: Path | None = None) -> Ladder:
+    """Return how high this host lets us climb; it is tried once."""
+    return climb(wanted, prefix=prefix)
 
 
 @dataclass
@@ -105,6 +117,10 @@ class Engine:
 
     Args:
         environment: where code runs if a run does not say otherwise.
+
+    Attributes:
+        rung: what stands around its workers.
+        shared: a directory that its workers may write to.
     """
 
     def __init__(
@@ -117,6 +133,13 @@ class Engine:
         preload: tuple[str, ...] = ("numpy", "pandas", "matplotlib.pyplot"),
         limits: RunLimits | None = None,
         memory_mib: int = 4096,
+        files: int = 256,
+        processes: int = 512,
+        file_mib: int = 256,
+        tmp_mib: int = 1024,
+        isolation: str = "auto",
+        openings: Openings | None = None,
+        allow_root: bool = True,
     ) -> None:
         self.environment = environment
         self._loop = uvloop.new_event_loop()
@@ -131,8 +154,20 @@ class Engine:
             preload=preload,
             limits=limits or run_limits(),
         )
-        limited = Limits(memory_mib=memory_mib, files=256, processes=512, file_mib=256)
-        self.engine = self._await(self._open(options, Sandbox(limited), cache))
+        limited = Limits(
+            memory_mib=memory_mib,
+            files=files,
+            processes=processes,
+            file_mib=file_mib,
+            tmp_mib=tmp_mib,
+        )
+        found = ladder(isolation, environment.prefix)
+        self.rung = found.rung
+        self.shared = Path(tempfile.mkdtemp(prefix="shared-"))
+        self.shared.chmod(0o777)
+        openings = openings or Openings(writable=(self.shared,))
+        sandbox = Sandbox(limited, found, openings, allow_root=allow_root)
+        self.engine = self._await(self._open(options, sandbox, cache))
         self.scratch = self.engine._pools._scratch.path
 
     async def _open(self, options: EngineOptions, sandbox: Sandbox, cache: Path) -> LocalEngine:
@@ -214,6 +249,15 @@ class Engine:
 
         return self.call(look)
 
+    def outside(self, pid: int, owner: str = "ANN") -> int:
+        """Return what this machine calls the process that its worker calls `pid`."""
+        (found,) = (p for p in self.family(owner) if namespace_pid(p) == pid)
+        return found
+
+    def family(self, owner: str = "ANN") -> list[int]:
+        """Return the workers of an owner and what they have started."""
+        return [p.pid for p in offspring(psutil.Process(self.zygote_pid(owner)))]
+
     def zygote_pid(self, owner: str = "ANN") -> int:
         """Return the process id of an owner's zygote."""
         pools = self.call(lambda: [p for p in self.engine._pools if p.owner == owner])
@@ -222,6 +266,7 @@ class Engine:
     def close(self) -> None:
         """Close the engine; nothing that it made may be left."""
         self._await(self.engine.close())
+        shutil.rmtree(self.shared)
         strays = processes_with(str(self.scratch))
         files = self.scratch.exists()
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -264,7 +309,7 @@ class Going:
 
     @property
     def pids(self) -> list[int]:
-        """The processes that work for the run."""
+        """The processes that work for the run, by their own numbers."""
         return self._engine.call(lambda: [worker.pid for worker in self._run.workers if worker.pid])
 
 
@@ -296,6 +341,15 @@ def processes_with(word: str) -> list[int]:
             if held and _state(int(folder.name)) not in "ZX":
                 found.append(int(folder.name))
     return found
+
+
+def namespace_pid(pid: int) -> int:
+    """Return what a process calls itself; 0 if it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next(int(line.split()[-1]) for line in lines if line.startswith("NSpid:"))
 
 
 def _state(pid: int) -> str:

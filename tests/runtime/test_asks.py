@@ -19,6 +19,7 @@ from fanfold_server.engine.sandbox import Limits, Sandbox
 from fanfold_server.model.outcome import Failed, Failure
 from fanfold_server.service.folding import Gathered
 from tests.fakes.answerer import FakeAnswerer
+from tests.runtime.bench import ladder
 from tests.runtime.test_rows import values, work
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -53,7 +54,7 @@ def make_engine(answerer: FakeAnswerer | None, cache: Any, reuse: str = "auto") 
                 max_len=5000, max_value_bytes=1 << 22, max_log_bytes=4096, refuse_output=False
             ),
         ),
-        sandbox=Sandbox(Limits(memory_mib=2048, files=256, processes=256, file_mib=64)),
+        sandbox=Sandbox(Limits(memory_mib=2048, files=256, processes=256, file_mib=64), ladder()),
         cache=cache,
         spare=None,
         answerer=answerer,

@@ -20,6 +20,7 @@ from fanfold_server.model.environment import Environment
 from fanfold_server.model.outcome import FailureKind
 from fanfold_server.model.script import Script
 from fanfold_server.service.folding import Gathered
+from tests.runtime.bench import ladder
 
 LIMIT_S = 0.4
 SLACK_S = 2.0
@@ -34,7 +35,7 @@ async def engine(tmp_path: Path) -> AsyncIterator[LocalEngine]:
         options=EngineOptions(
             workers=4, pools=4, max_queued_runs=100, reuse="auto", preload=(), limits=limits
         ),
-        sandbox=Sandbox(Limits(memory_mib=2048, files=256, processes=256, file_mib=64)),
+        sandbox=Sandbox(Limits(memory_mib=2048, files=256, processes=256, file_mib=64), ladder()),
         cache=tmp_path / "cache",
         spare=None,
     )

@@ -17,6 +17,8 @@ from fanfold_server.model.environment import Environment
 from fanfold_server.model.job import JobState
 from fanfold_server.service.dispatching import Dispatcher
 from tests.fakes.house import ALICE, House, OneEnvironment, opened
+from tests.family import offspring
+from tests.runtime.bench import ladder
 
 TIMEOUT_S = 2
 DEAD_WITHIN_S = 2.0
@@ -50,7 +52,7 @@ async def test_the_whole_tree_is_dead_soon_after_the_end_of_the_jobs_time(
         options=EngineOptions(
             workers=2, pools=2, max_queued_runs=10, reuse="auto", preload=(), limits=limits
         ),
-        sandbox=Sandbox(Limits(memory_mib=2048, files=256, processes=256, file_mib=64)),
+        sandbox=Sandbox(Limits(memory_mib=2048, files=256, processes=256, file_mib=64), ladder()),
         cache=tmp_path / "cache",
         spare=None,
     )
@@ -75,7 +77,7 @@ async def _time_out(house: House, agent: Dispatcher) -> None:
         await asyncio.sleep(0.01)
     tree: set[psutil.Process] = set()
     while not (job := await house.jobs.get(ALICE, job.id)).state.is_final:
-        tree |= {p for z in zygotes if z.is_running() for p in z.children(recursive=True)}
+        tree |= {process for child in zygotes for process in offspring(child)}
         await asyncio.sleep(0.01)
     assert job.state is JobState.TIMED_OUT
     assert job.started is not None

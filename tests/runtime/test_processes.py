@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from fanfold_server.engine import pool
 from fanfold_server.model.environment import Environment
 from fanfold_server.model.errors import EngineUnavailable, RunTimedOut
 from fanfold_server.model.outcome import FailureKind
-from tests.runtime.bench import Engine, opened, processes_with, wait_until
+from tests.runtime.bench import Engine, namespace_pid, opened, processes_with, wait_until
 
 SLEEP = "import time\ndef f(i):\n    time.sleep(1000)\n"
 SLOW = "import time\ndef f(i):\n    time.sleep(0.02)\n    return i\n"
@@ -34,8 +35,8 @@ def is_free(home: str) -> bool:
     return not processes_with(f"{home}\0") and not Path(home).exists()
 
 
-def is_gone(pid: int) -> bool:
-    return not Path(f"/proc/{pid}").exists()
+def is_gone(engine: Engine, pid: int) -> bool:
+    return pid not in map(namespace_pid, engine.family())
 
 
 @pytest.fixture
@@ -67,27 +68,30 @@ def test_a_zygote_that_was_stopped_goes_on(engine: Engine) -> None:
 
 def test_a_worker_that_is_stopped_while_idle_costs_nothing(engine: Engine) -> None:
     pid = engine.run(PID).value
-    os.kill(pid, signal.SIGSTOP)
+    os.kill(engine.outside(pid), signal.SIGSTOP)
     assert engine.run(PID).value != pid
 
 
 def test_a_zygote_that_cannot_start_workers_is_replaced(impatient: Engine) -> None:
-    first = impatient.run(PID).value
-    home = Path(f"/proc/{first}/cwd").resolve().parent
+    worker = impatient.outside(impatient.run(PID).value)
+    home = Path(f"/proc/{worker}/cwd").readlink().parent
+    home = Path(f"/proc/{worker}/root{home}")  # also where it is a mount of its own
     going = impatient.start(SLOW, count=4)
-    home.rename(home.with_name("elsewhere"))
+    mode = home.stat().st_mode
+    home.chmod(0)
     try:
         assert going.wait().returned == {1: 1, 2: 2, 3: 3, 4: 4}
         assert impatient.run(SLOW, count=8, degree=8).returned == {i: i for i in range(1, 9)}
     finally:
-        home.with_name("elsewhere").rename(home)
+        with suppress(OSError):  # it is gone with its zygote
+            home.chmod(mode)
 
 
 @pytest.mark.parametrize("source", [SLEEP, DAEMON], ids=["sleep", "daemon"])
 def test_a_cancelled_run_is_gone_with_all_that_it_started(engine: Engine, source: str) -> None:
     going = engine.start(source, count=4, degree=2)
     wait_until(lambda: len(going.pids) == 2, "two workers run")
-    homes = [str(Path(f"/proc/{pid}/cwd").resolve()) for pid in going.pids]
+    homes = [str(Path(f"/proc/{engine.outside(pid)}/cwd").readlink()) for pid in going.pids]
     going.cancel()
     record = going.wait()
     assert record.error is None
@@ -124,12 +128,41 @@ def test_owners_have_user_ids_of_their_own(engine: Engine) -> None:
     assert ann[2] == bob[2] == []
 
 
+def test_what_a_call_that_is_tried_again_leaves_is_put_back(engine: Engine) -> None:
+    """It is the only call of its run, and its run is ended like any other."""
+    gate = engine.shared / "once"
+    deadly = f"""
+        import os
+        def f(i):
+            try:
+                os.close(os.open({str(gate)!r}, os.O_CREAT | os.O_EXCL))
+            except FileExistsError:
+                os.environ["LEFT"] = "1"
+                return os.getpid()
+            os.kill(os.getpid(), 9)
+    """
+    pid = engine.run(deadly).value
+    look = "import os\ndef f(i): return [os.getpid(), os.environ.get('LEFT')]"
+    assert engine.run(look).value == [pid, None]
+
+
+def test_a_worker_that_retires_costs_the_next_run_no_try(engine: Engine) -> None:
+    """The next run may have been given to it before it says so, and has not been begun there."""
+    untidy = "import os\ndef f(i): os.dup(0)"
+    marks = [engine.shared / f"begun-{n}" for n in range(6)]
+    for mark in marks:
+        begun = f"def f(i):\n    with open({str(mark)!r}, 'a') as file: file.write('x')"
+        engine.run(untidy)
+        engine.run(begun)
+    assert [mark.read_text() for mark in marks] == ["x"] * 6
+
+
 def test_anothers_script_runs_in_a_process_that_is_used_once(engine: Engine) -> None:
     mine = engine.run(PID).value
     theirs = [engine.run(PID, caller="BOB").value for _ in range(3)]
     assert len({mine, *theirs}) == 4
     for pid in theirs:
-        wait_until(partial(is_gone, pid), "it has ended")
+        wait_until(partial(is_gone, engine, pid), "it has ended")
 
 
 def test_a_worker_begins_in_an_empty_directory_of_its_own(engine: Engine) -> None:
@@ -159,6 +192,7 @@ def test_an_environment_that_cannot_start_is_told_with_its_words(
     engine: Engine, tmp_path: Path
 ) -> None:
     interpreter = tmp_path / "bin" / "python"
+    tmp_path.chmod(0o755)
     interpreter.parent.mkdir()
     interpreter.write_text("#!/bin/sh\necho 'no such library' >&2\nexit 3\n")
     interpreter.chmod(0o755)

@@ -134,7 +134,10 @@ class LocalEngine:
                 self._watch_calls(run, work.call_timeout_s)
         else:
             run.fail(
-                EngineUnavailable(f"the environment {work.environment.name!r} could not be started")
+                EngineUnavailable(
+                    f"the environment {work.environment.name!r} could not be started: "
+                    f"{self._pools.refusal}"
+                )
             )
             self._forget(run)
         return run
@@ -281,8 +284,7 @@ class LocalEngine:
         if run.single_use:
             worker.pool.end(worker)
         else:
-            if run.work.count > 1 or worker.state is State.DRAINING:
-                worker.end(run.number)
+            worker.end(run.number)
             worker.pool.give_back(worker)
 
     # ------------------------------------------------------------------ what workers say

@@ -11,7 +11,7 @@ from typing import Any
 from fanfold_server.engine.bundle import write_bundle
 from fanfold_server.engine.pool import Host, Pool
 from fanfold_server.engine.port import Work
-from fanfold_server.engine.sandbox import Sandbox
+from fanfold_server.engine.sandbox import RootRefused, Sandbox
 from fanfold_server.engine.scratch import Scratch
 from fanfold_server.engine.zygote import Zygote
 from fanfold_server.model.environment import Environment
@@ -55,6 +55,7 @@ class Pools:
         self._numbers = itertools.count(1)
         self._closing = False
         self._background: set[asyncio.Task[None]] = set()
+        self._refusal = ""
         self._scratch = Scratch()
         self._bundle = write_bundle(self._scratch.path)
 
@@ -84,6 +85,11 @@ class Pools:
             zygotes.append(self._spare)
         return next((z.facts for z in zygotes if z.facts), {})
 
+    @property
+    def refusal(self) -> str:
+        """Why the last process that could not be started was not."""
+        return self._refusal
+
     def of(self, work: Work) -> Pool | None:
         """Return the pool for a work, a new one if need be; None if no process can be started."""
         key = (work.script.owner, work.environment.name)
@@ -95,7 +101,8 @@ class Pools:
         self._make_room()
         try:
             zygote = self._take_spare(work.environment) or self._new_zygote(work.environment)
-        except OSError:
+        except (OSError, RootRefused) as exc:
+            self._refusal = str(exc)
             return None
         pool = self._pools[key] = Pool(owner=work.script.owner, zygote=zygote, host=self._host)
         return pool
@@ -136,7 +143,7 @@ class Pools:
             self._later(self._spare.close())
         try:
             self._spare = self._new_zygote(self._spare_environment)
-        except OSError:  # the first run will say why
+        except (OSError, RootRefused):  # the first run will say why
             self._spare = None
 
     # ------------------------------------------------------------------ the end

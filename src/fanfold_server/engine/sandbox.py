@@ -1,20 +1,23 @@
-"""What stands between a user's code and the host: the *basic* rung.
+"""What stands between a user's code and the host: how a zygote is started, and behind which wall.
 
 A zygote is started in a session of its own, with an environment of our making, a private working
-directory, resource limits, no new privileges and, where the server is root and the interpreter can
-be reached by others, under a user id of its own. `describe` says what is in force and what is not.
+directory, resource limits and, where the server is root, under a user id of its own; on the higher
+rungs of the ladder behind bubblewrap, Landlock and a filter of system calls. `describe` says what
+is in force and what is not.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
+import socket
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fanfold_server.engine.ladder import OPEN_WITHOUT, Ladder, Rung
+from fanfold_server.engine.places import find_places, links_of
 from fanfold_server.model.environment import Environment
 
 FIRST_UID = 70_000
@@ -42,12 +45,50 @@ class Limits:
         files: open descriptors.
         processes: processes of the worker's user id; in force only with an own user id.
         file_mib: largest file, in MiB.
+        tmp_mib: files of the workers of one owner, in MiB; in force behind bubblewrap.
     """
 
     memory_mib: int
     files: int
     processes: int
     file_mib: int
+    tmp_mib: int = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Openings:
+    """What the operator lets functions have besides their own.
+
+    Attributes:
+        network: names of the environments with the host's network; "*" stands for all.
+        readable, writable: directories and files; those that do not exist are left out.
+    """
+
+    network: frozenset[str] = frozenset()
+    readable: tuple[Path, ...] = ()
+    writable: tuple[Path, ...] = ()
+
+    def has_network(self, environment: Environment) -> bool:
+        return "*" in self.network or environment.name in self.network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """How one zygote is started.
+
+    Attributes:
+        command: what comes before the interpreter's own arguments, and those.
+        user: the user id that the process is started with; None for the server's.
+        wall: what the zygote puts around itself; see `fanfold_runtime.wall`.
+    """
+
+    command: tuple[str, ...]
+    user: int | None
+    wall: dict[str, Any]
+
+
+class RootRefused(Exception):
+    """Functions would run as root here; the message says what would help."""
 
 
 class Sandbox:
@@ -55,22 +96,98 @@ class Sandbox:
 
     Args:
         limits: of each worker process.
+        ladder: what works on this host.
+        openings: what functions may have besides.
+        allow_root: start functions as root where nothing else works and nothing confines them.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        ladder: Ladder,
+        openings: Openings | None = None,
+        *,
+        allow_root: bool = False,
+    ) -> None:
         self._limits = limits
+        self._ladder = ladder
+        self._openings = openings or Openings()
+        self._allow_root = allow_root
         self._is_root = os.geteuid() == 0
         self._first_uid = secrets.randbelow(UIDS)
         self._reachable: dict[Path, bool] = {}
 
     def uid_for(self, environment: Environment, number: int, bundle: Path) -> int | None:
-        """Return the user id for zygote `number`, or None if it must share the server's."""
+        """Return the user id for zygote `number`, or None if it must share the server's.
+
+        Raises:
+            RootRefused: that is root's, nothing confines it, and the operator has not allowed it.
+        """
         if not self._is_root:
             return None
         uid = FIRST_UID + (self._first_uid + number) % UIDS
+        if self._ladder.bubble is not None:
+            return uid
         if environment.prefix not in self._reachable:
-            self._reachable[environment.prefix] = _is_open(environment, bundle)
-        return uid if self._reachable[environment.prefix] else None
+            self._reachable[environment.prefix] = is_open(environment, bundle)
+        if self._reachable[environment.prefix]:
+            return uid
+        if self._ladder.rung < Rung.CONFINED and not self._allow_root:
+            raise RootRefused(
+                "functions would run as root, since other user ids cannot start "
+                f"{environment.interpreter}: install bubblewrap, give the environment an "
+                "interpreter that every user can start, or allow it by --allow-root-functions"
+            )
+        return None
+
+    def launch(
+        self,
+        environment: Environment,
+        *,
+        uid: int | None,
+        bundle: Path,
+        home: Path,
+    ) -> Launch:
+        """Return how to start an interpreter of the environment on the bundle."""
+        # -s and a clean environment stand for -I, which would also ignore PYTHONHASHSEED
+        command = [str(environment.interpreter), "-s", str(bundle)]
+        places = find_places(environment)
+        bubble = self._ladder.bubble
+        opened = self._openings
+        network = opened.has_network(environment)
+        confined = self._ladder.rung >= Rung.CONFINED
+        readable = [path for path in opened.readable if path.exists()]
+        writable = [path for path in opened.writable if path.exists()]
+        if bubble is not None:
+            command = bubble.around(
+                command,
+                places=places,
+                home=home,
+                bundle=bundle,
+                uid=uid,
+                tmp_mib=self._limits.tmp_mib,
+                network=network,
+                readable=readable,
+                writable=writable,
+            )
+        wall = {
+            "landlock": confined and self._ladder.landlock > 0,
+            "seccomp": confined,
+            "readable": [
+                *places.readable(network=network),
+                str(bundle),
+                *map(str, readable),
+                *(["/dev"] if bubble is not None else []),
+            ],
+            "writable": [*map(str, writable)],
+            "families": families(network=network, own_network=bubble is not None),
+            "own_proc": bubble is not None,
+            "own_uid": uid is not None,
+            "own_shm": bubble is not None,
+            "capless": self._ladder.rung >= Rung.BASIC,
+        }
+        user = uid if bubble is None else None
+        return Launch(command=tuple(command), user=user, wall=wall)
 
     def rlimits(self, uid: int | None) -> dict[str, int]:
         """Return the resource limits of a zygote, by the names of Python's `resource` module."""
@@ -80,7 +197,7 @@ class Sandbox:
             "NOFILE": self._limits.files,
             "FSIZE": self._limits.file_mib << 20,
         }
-        if uid is not None:
+        if uid is not None or self._ladder.bubble is not None:
             limits["NPROC"] = self._limits.processes
         return limits
 
@@ -107,16 +224,25 @@ class Sandbox:
 
     def describe(self) -> dict[str, Any]:
         """Return the rung and what is missing, for /health and the log."""
-        missing = ["file system and network are not confined (the coming rungs)"]
+        rung = self._ladder.rung
+        missing = [
+            f"{above.word}: {self._ladder.why_not.get(above, 'not asked for')}; "
+            f"so {OPEN_WITHOUT[above]}"
+            for above in Rung
+            if above > rung
+        ]
+        if self._ladder.bubble is not None and not self._ladder.landlock:
+            missing.append("Landlock: not in this kernel; workers of one owner share files")
         if not self._is_root:
             missing.append("workers share the server's user id (the server is not root)")
         unreachable = [str(p.name) for p, ok in self._reachable.items() if not ok]
         if unreachable:
             missing.append(f"interpreter unreachable for other user ids: {', '.join(unreachable)}")
         return {
-            "rung": "basic",
+            "rung": rung.word,
             "own_user_id": self._is_root and not unreachable,
             "no_new_privileges": True,
+            "network": self._network(),
             "limits": {
                 "memory_mib": self._limits.memory_mib,
                 "files": self._limits.files,
@@ -125,8 +251,26 @@ class Sandbox:
             "missing": missing,
         }
 
+    def _network(self) -> str:
+        """Say which functions have a network."""
+        if self._ladder.rung < Rung.CONFINED or "*" in self._openings.network:
+            return "all environments"
+        names = sorted(self._openings.network)
+        return f"environments {', '.join(names)}" if names else "none"
 
-def _is_open(environment: Environment, bundle: Path) -> bool:
+
+def families(*, network: bool, own_network: bool) -> list[int]:
+    """Return the address families of which functions may make sockets.
+
+    Without a network namespace, a socket with a path or an abstract name may be another's.
+    """
+    if not network and not own_network:
+        return []
+    names = ("AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK")
+    return [int(getattr(socket, name)) for name in names if hasattr(socket, name)]
+
+
+def is_open(environment: Environment, bundle: Path) -> bool:
     """Tell whether other user ids can start the environment's interpreter on the bundle.
 
     Judged by permissions, link by link, and not by trying: an interpreter that hangs would hold the
@@ -136,17 +280,9 @@ def _is_open(environment: Environment, bundle: Path) -> bool:
         interpreter = environment.interpreter
         real = interpreter.resolve(strict=True)
         library = next((real.parent.parent / "lib").glob("python3*/os.py"))
-        return all(_is_reachable(path) for path in (*_links(interpreter), real, library, bundle))
+        return all(_is_reachable(path) for path in (*links_of(interpreter), real, library, bundle))
     except (OSError, StopIteration):
         return False
-
-
-def _links(path: Path) -> Iterator[Path]:
-    """Yield the path and, as long as it is a symbolic link, what it points to."""
-    yield path
-    while path.is_symlink():
-        path = path.parent / path.readlink()
-        yield path
 
 
 def _is_reachable(path: Path) -> bool:

@@ -102,8 +102,8 @@ class Worker(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_buffer", "_ended", "_is_attached", "_is_cut", "_known", "_meters", "_need", "_owner",
-        "_transport",
+        "_buffer", "_earlier", "_ended", "_is_attached", "_is_cut", "_known", "_meters", "_need",
+        "_owner", "_transport",
         "asked_at", "born", "drain_until", "exit_status", "fate", "heard_at", "held", "idle_since",
         "log", "number", "overdue", "pid", "pool", "run", "runs", "side", "silent",
         "state",
@@ -129,6 +129,7 @@ class Worker(asyncio.Protocol):
         self._ended: int | None = (
             None  # the run whose END it has not worked past, as far as we know
         )
+        self._earlier = False  # it has not worked past the END of the run before that, either
         self._owner = owner
         self._transport: asyncio.WriteTransport | None = None
         self._is_attached = False
@@ -175,6 +176,7 @@ class Worker(asyncio.Protocol):
         self.heard_at = time.monotonic()
         self.held.append(Held(lease))
         if end:
+            self._earlier = self._ended is not None
             (self._ended,) = p.END_HEADER.unpack_from(header)
         self._send(b"".join(parts))
 
@@ -185,8 +187,10 @@ class Worker(asyncio.Protocol):
         self._send(frame)
 
     def end(self, run: int) -> None:
-        self._ended = run
-        self._send(end_frame(run))
+        """Send END unless it was sent with the run's beginning."""
+        if self._ended != run:
+            self._ended = run
+            self._send(end_frame(run))
 
     def _send(self, data: bytes) -> None:
         if self._transport is not None:
@@ -301,7 +305,8 @@ class Worker(asyncio.Protocol):
                 raise Forged
             self._owner.worker_ready(self)
         elif kind == p.RETIRE:
-            if self._ended is None or (self.run is not None and self.run.number == self._ended):
+            has_begun = self.run is None or self.run.number != self._ended
+            if self._ended is None or not (has_begun or self._earlier):
                 raise Forged  # nobody has ended its run: else the run would be tried for ever
             self._owner.worker_retires(self, str(_header(body).get("reason", "")))
         else:
@@ -311,6 +316,7 @@ class Worker(asyncio.Protocol):
         """Check that a frame is about the run in hand: about another, its calls would be lost."""
         if self.run is None or self.run.number != run:
             raise Forged
+        self._earlier = False
         if run != self._ended:
             self._ended = None
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -61,26 +62,27 @@ class Zygote:
         self._uid = uid = sandbox.uid_for(environment, number, bundle)
         self._prepare_home(uid)
         self._control, theirs = socket.socketpair()
-        config = {
-            "control": theirs.fileno(),
-            "preload": preload,
-            "limits": sandbox.rlimits(uid),
-            "home": str(self._home),
-        }
-        identity: dict[str, Any] = {}
-        if uid is not None:
-            identity = {"user": uid, "group": uid, "extra_groups": []}
         with ExitStack() as unless_started, self._log.open("wb") as log, theirs:
             unless_started.callback(self._control.close)
             unless_started.callback(remove_tree, self._home)
-            self.process = subprocess.Popen(  # -s and a clean environment stand for -I, which would
-                # also ignore PYTHONHASHSEED
-                [str(environment.interpreter), "-s", str(bundle), json.dumps(config)],
+            launch = sandbox.launch(environment, uid=uid, bundle=bundle, home=self._home)
+            config = {
+                "control": theirs.fileno(),
+                "preload": preload,
+                "limits": sandbox.rlimits(uid),
+                "home": str(self._home),
+                "wall": launch.wall,
+            }
+            identity: dict[str, Any] = {}
+            if launch.user is not None:
+                identity = {"user": launch.user, "group": launch.user, "extra_groups": []}
+            self.process = subprocess.Popen(
+                [*launch.command, json.dumps(config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 env=sandbox.variables(environment, self._home),
-                cwd=self._home,
+                cwd="/",
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
                 **identity,
@@ -153,12 +155,12 @@ class Zygote:
             self.ready.set_result(None)
 
     def _keep_fonts(self) -> None:
-        """Keep matplotlib's font list for the next zygote; no user code has run here yet."""
+        """Keep matplotlib's font list for the next zygote; no function has run here yet."""
         for made in (self._home / "mpl").glob("fontlist-*.json"):
             target = self._cache / made.name
             if not target.exists():
                 self._cache.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(made, target)
+                copy_plain_file(made, target)
 
     # ------------------------------------------------------------------ the end
 
@@ -176,12 +178,17 @@ class Zygote:
     def wake(self) -> None:
         """Let the process go on if something has stopped it."""
         if not self._ended:
-            self.process.send_signal(signal.SIGCONT)
+            self._signal(signal.SIGCONT)
 
     def abort(self) -> None:
         """Kill the process: it does not do what it is told."""
-        self.process.kill()
+        self._signal(signal.SIGKILL)
         self._end()
+
+    def _signal(self, number: signal.Signals) -> None:
+        """Signal the process, and bubblewrap where that is its parent; workers are in others."""
+        if self.process.poll() is None:  # else the number may be another's by now
+            os.killpg(self.process.pid, number)
 
     def last_words(self) -> str:
         """Return the end of what the process itself wrote, usually a traceback."""
@@ -201,8 +208,19 @@ class Zygote:
             await asyncio.sleep(0.01)
             waited += 0.01
         if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            self._signal(signal.SIGKILL)
             await asyncio.to_thread(self.process.wait)
         await asyncio.to_thread(kill_strays, self._home, self._uid)
         await asyncio.to_thread(remove_tree, self._home)
         self._log.unlink(missing_ok=True)
+
+
+def copy_plain_file(source: Path, target: Path) -> None:
+    """Copy a file that is nothing else: a package may have left a link to one of ours."""
+    try:
+        descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:  # a link, or gone
+        return
+    with os.fdopen(descriptor, "rb") as file:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode) and os.fstat(descriptor).st_nlink == 1:
+            target.write_bytes(file.read())

@@ -1,0 +1,124 @@
+"""How a program is started in namespaces of its own, by bubblewrap.
+
+Two forms. *Ordinary user*: a user namespace, in which the server's user id is the only one. *Root*:
+none; bubblewrap makes the mounts with the server's rights, keeps the two capabilities that it takes
+to change the user id, and `setpriv` changes it before anything of the environment runs. So an
+interpreter in a private directory can be used, too: what is mounted is what is read.
+
+Source: bwrap(1).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fanfold_server.engine.places import SYSTEM, Places, settings_files
+
+_SHM_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bubble:
+    """The programs that it takes.
+
+    Attributes:
+        program: path of bwrap.
+        setpriv: path of setpriv, which only root needs.
+    """
+
+    program: str
+    setpriv: str | None
+
+    def around(
+        self,
+        command: list[str],
+        *,
+        places: Places,
+        home: Path,
+        bundle: Path,
+        uid: int | None,
+        tmp_mib: int,
+        network: bool = False,
+        readable: Iterable[Path] = (),
+        writable: Iterable[Path] = (),
+    ) -> list[str]:
+        """Return the command that starts `command` behind it.
+
+        Args:
+            home: its only own directory, empty but for "mpl", which stays on the host.
+            uid: the user id to take; None for an ordinary user's server.
+            tmp_mib: size of the home.
+            network: whether it is on the host's network; without, it has a loopback of its own.
+            readable, writable: further places that exist.
+        """
+        size = str(tmp_mib << 20)
+        return [
+            self.program,
+            *_namespaces(uid, network=network),
+            *_system(),
+            *("--perms", "0755", "--dir", "/etc"),
+            *_each("--ro-bind-try", settings_files(network=network)),
+            *("--proc", "/proc", "--dev", "/dev"),
+            *("--perms", "1777", "--size", str(_SHM_BYTES), "--tmpfs", "/dev/shm"),  # noqa: S108
+            *_binds(places, bundle, readable, writable),
+            *_parents(home),
+            *("--perms", "0777", "--size", size, "--tmpfs", str(home)),
+            *("--bind", str(home / "mpl"), str(home / "mpl")),
+            *("--remount-ro", "/", "--chdir", "/", "--"),
+            *self._identity(uid),
+            *command,
+        ]
+
+    def _identity(self, uid: int | None) -> list[str]:
+        if uid is None:
+            return []
+        assert self.setpriv is not None, "root's bubble has it"
+        number = str(uid)
+        return [self.setpriv, "--reuid", number, "--regid", number, "--clear-groups", "--"]
+
+
+def _namespaces(uid: int | None, *, network: bool) -> Iterator[str]:
+    if uid is None:
+        yield from ("--unshare-user", "--uid", str(os.getuid()), "--gid", str(os.getgid()))
+    else:
+        yield from ("--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID")
+    yield from ("--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try")
+    yield from ("--die-with-parent", "--hostname", "worker")
+    if not network:
+        yield "--unshare-net"
+
+
+def _system() -> Iterator[str]:
+    for name in SYSTEM:
+        path = Path(name)
+        if path.is_symlink():
+            yield from ("--symlink", str(path.readlink()), name)
+        elif path.is_dir():
+            yield from (*_parents(path), "--ro-bind", name, name)
+
+
+def _binds(
+    places: Places, bundle: Path, readable: Iterable[Path], writable: Iterable[Path]
+) -> Iterator[str]:
+    for path in (*places.folders, bundle, *readable):
+        yield from (*_parents(path), "--ro-bind", str(path), str(path))
+    for path in writable:
+        yield from (*_parents(path), "--bind", str(path), str(path))
+    for path in places.links:
+        if not any(path.is_relative_to(folder) for folder in places.folders):
+            yield from (*_parents(path), "--symlink", str(path.readlink()), str(path))
+
+
+def _parents(path: Path) -> Iterator[str]:
+    """Make the directories above a path such that every user id may pass through."""
+    for folder in reversed(path.parents[:-1]):
+        if not any(folder.is_relative_to(place) for place in SYSTEM):
+            yield from ("--perms", "0755", "--dir", str(folder))
+
+
+def _each(option: str, paths: Iterable[str]) -> Iterator[str]:
+    for path in paths:
+        yield from (option, path, path)

@@ -1,0 +1,73 @@
+"""What comes of every attack on every rung: the table that docs/explanation/isolation.md shows.
+
+X: it succeeds. ·: it fails.
+"""
+
+from __future__ import annotations
+
+COLUMNS = (
+    ("user", "none"),
+    ("user", "basic"),
+    ("user", "confined"),
+    ("user", "bwrap"),
+    ("root", "none"),
+    ("root", "basic"),
+    ("root", "confined"),
+    ("root", "bwrap"),
+)
+"""(as whom the server runs, rung)."""
+
+# one letter for each column
+EXPECTED = {
+    "read_store": "XX·· ····",
+    "read_key": "XX·· ····",
+    "read_others_script": "XX·· ····",
+    "write_others_script": "XX·· ····",
+    "open_the_store_to_all": "XX·· ····",
+    "read_public_file": "XX·· XX··",
+    "read_other_owners_file": "XX·· ····",
+    "write_other_owners_folder": "XX·· ····",
+    "write_other_workers_folder": "XX·· XX··",
+    "write_site_packages": "XX·· ····",
+    "poison_the_runtime": "XX·· ····",
+    "write_tmp": "XX·· XX··",
+    "write_var_tmp": "XX·· XX··",
+    "write_shared_memory": "XX·· XXX·",
+    "use_an_inherited_descriptor": "···· ····",
+    "see_the_server": "XX·· XX··",
+    "read_the_servers_environment": "XX·· ····",
+    "open_the_servers_memory": "XX·· ····",
+    "read_the_servers_memory": "XX·· ····",
+    "trace_the_server": "XX·· ····",
+    "signal_the_server": "XX·· ····",
+    "limit_the_server": "XX·· ····",
+    "slow_the_server": "XXX· ····",
+    "signal_the_zygote": "XX·· XX··",
+    "open_the_zygotes_memory": "XX·· XX··",
+    "trace_the_zygote": "XX·· XX··",
+    "leave_a_daemon": "···· ····",
+    "leave_a_daemon_and_kill_the_zygote": "XX·· ····",
+    "connect_to_the_server": "XX·· XX··",
+    "send_to_the_server": "XX·· XX··",
+    "connect_to_a_path": "XX·· XX··",
+    "connect_to_an_abstract_name": "XX·· XX··",
+    "make_a_vsock": "XX·· XX··",
+    "make_a_raw_socket": "···· ····",
+    "reach_io_uring": "XX·· XX··",
+    "reach_userfaultfd": "XX·· XX··",
+    "reach_keyctl": "XX·· XX··",
+    "make_a_user_namespace": "XX·· XX··",
+    "become_root": "···· ····",
+    "fork_bomb": "XXX· ····",
+    "take_memory": "···· ····",
+    "take_shared_memory": "XXXX XXXX",
+    "take_memory_in_children": "XXXX XXXX",
+    "write_a_large_file": "···· ····",
+    "write_many_files": "XXX· XXX·",
+    "open_many_files": "···· ····",
+}
+
+
+def outcome(attack: str, who: str, rung: str) -> str:
+    """Return X or ·."""
+    return EXPECTED[attack].replace(" ", "")[COLUMNS.index((who, rung))]

@@ -1,0 +1,235 @@
+"""The field of one column: a server's victims, an engine on one rung, and every attack once.
+
+`python -m tests.attacks.field WHO RUNG [ATTACK …]` prints JSON: attack → how it went. As root it
+imports everything first and then becomes an ordinary user, if that is asked for.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fanfold_server.engine.bundle import bundle_bytes
+from fanfold_server.engine.ladder import IsolationMissing
+from fanfold_server.engine.sandbox import Openings
+from fanfold_server.model.environment import Environment
+from tests.attacks.expected import EXPECTED
+from tests.runtime.bench import Engine, ladder, opened
+
+ROOT = Path(__file__).parents[2]
+NOBODY = 65_534
+MEMORY_MIB, FILE_MIB, TMP_MIB, FILES, PROCESSES = 384, 16, 48, 256, 64
+GONE_WITHIN_S = 3.0
+LEFT = ("leave_a_daemon", "leave_a_daemon_and_kill_the_zygote")
+
+PLANTED = ("write_tmp", "write_var_tmp", "write_shared_memory")
+SHARED = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
+
+HOLD = """
+import time
+def f(i):
+    open('mine', 'w').write('secret')
+    time.sleep(600)
+"""
+WHERE = "import os\ndef f(i): return os.getcwd()"
+
+
+def main() -> None:
+    """Attack, and print what came of it."""
+    who, rung, *only = sys.argv[1:]
+    folder = Path(tempfile.mkdtemp(prefix="field-"))
+    try:
+        folder.chmod(0o755)
+        setuid = str(shutil.copy("/usr/bin/id", folder / "setuid"))
+        Path(setuid).chmod(0o4755 if os.geteuid() == 0 else 0o755)
+        own = folder / "own"
+        own.mkdir(mode=0o755)
+        if who == "user" and os.geteuid() == 0:
+            os.chown(own, NOBODY, NOBODY)
+            become_ordinary()
+        sys.stdout.write(json.dumps(attack_all(own, setuid, rung, only or list(EXPECTED))))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def become_ordinary() -> None:
+    """Give up root; what Python imports late, and then cannot read any more, is imported first."""
+    bundle_bytes()
+    "".encode("idna")
+    os.setgroups([])
+    os.setresgid(NOBODY, NOBODY, NOBODY)
+    os.setresuid(NOBODY, NOBODY, NOBODY)
+    os.environ["HOME"] = "/nonexistent"
+    ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # as if it had been started by that user
+
+
+def attack_all(folder: Path, setuid: str, rung: str, names: list[str]) -> dict[str, str]:
+    """Return what came of each attack, in words that begin with X or ·.
+
+    Only "skipped" and the reason, if the rung does not work here.
+    """
+    os.umask(0o022)
+    environment = make_environment(folder)
+    try:
+        ladder(rung, environment.prefix)
+    except IsolationMissing as exc:
+        return {"skipped": str(exc)}
+    source = Path(__file__).with_name("attacker.py").read_text("utf-8")
+    with ExitStack() as stack:
+        victims = stack.enter_context(serving(folder)) | {
+            "prefix": str(environment.prefix),
+            "setuid": setuid,
+            "server": os.getpid(),
+            "word": f"tests.attacks.field\0{sys.argv[1]}",
+            "memory_mib": MEMORY_MIB,
+            "file_mib": FILE_MIB,
+            "tmp_mib": TMP_MIB,
+            "files": FILES,
+        }
+        engine = stack.enter_context(
+            opened(
+                environment,
+                folder / "cache",
+                isolation=rung,
+                preload=(),
+                memory_mib=MEMORY_MIB,
+                files=FILES,
+                processes=PROCESSES,
+                file_mib=FILE_MIB,
+                tmp_mib=TMP_MIB,
+                openings=Openings(),
+            )
+        )
+        victims["bundle"] = str(next(engine.scratch.glob("runtime-*.pyz")))
+        bob = engine.start(HOLD, owner="BOB")
+        stack.callback(bob.cancel)
+        ann = engine.start(HOLD)
+        stack.callback(ann.cancel)
+        home = engine.run(WHERE, owner="BOB").value
+        victims["other"] = str(Path(home).parent / "w1" / "mine")
+        return {name: one(engine, source, name, victims) for name in names}
+
+
+def one(engine: Engine, source: str, name: str, victims: dict[str, Any]) -> str:
+    """Attack once; return X or · and how."""
+    mark = f"mark-{uuid.uuid4().hex}"
+    began = time.monotonic()
+    try:
+        record = engine.run(
+            source,
+            entry="attack",
+            count=1,
+            indexed=False,
+            start=0,
+            parameters={"name": name, "mark": mark, **victims},
+            timeout_s=25,
+        )
+        if name in LEFT:
+            alive = not within(GONE_WITHIN_S, partial(is_gone, mark))
+            return "X it lives" if alive else "· it is gone"
+        if name in PLANTED and not is_planted(mark):
+            return "· nothing is to be seen outside"
+        if record.error is not None:
+            return f"· {record.error}"
+        if record.failures:
+            failure = record.failure
+            if failure.type in {"AssertionError", "NameError", "TypeError", "AttributeError"}:
+                return f"? {failure.type}: {failure.message}"
+            return f"· {failure.type}: {failure.message}"[:300]
+        return "· None" if record.value is None else f"X {record.value}"
+    finally:
+        for folder in SHARED:
+            with suppress(OSError):
+                (folder / mark).unlink(missing_ok=True)
+        sys.stderr.write(f"{name} {time.monotonic() - began:.2f} s\n")
+
+
+def is_planted(mark: str) -> bool:
+    """Tell whether a file of this name lies where everybody may write."""
+    return any((folder / mark).exists() for folder in SHARED)
+
+
+def is_gone(mark: str) -> bool:
+    """Tell whether no process has the mark on its command line."""
+    found = False
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and int(folder.name) != os.getpid():
+            with suppress(OSError):
+                found |= mark.encode() in (folder / "cmdline").read_bytes()
+    return not found
+
+
+def within(limit_s: float, claim: partial[bool]) -> bool:
+    """Wait for a claim to hold; tell whether it did."""
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        if claim():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def make_environment(folder: Path) -> Environment:
+    """Make an environment that belongs to the server, on an interpreter that all can start."""
+    base = ROOT / ".environments" / "default" / "bin" / "python"
+    prefix = folder / "environment"
+    subprocess.run([base, "-m", "venv", "--without-pip", prefix], check=True, timeout=60)
+    return Environment(name="field", prefix=prefix, kind="venv")
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[dict[str, Any]]:
+    """Make a server's files and sockets."""
+    data = folder / "data"
+    (data / "scripts").mkdir(parents=True)
+    for path in ("fanfold.db", "key", "scripts/theirs.py"):
+        (data / path).write_text("secret")
+    data.chmod(0o700)
+    public = folder / "public"
+    public.write_text("for whoever has an account here")
+    abstract = f"fanfold-field-{uuid.uuid4().hex}"
+    with ExitStack() as stack:
+        tcp = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        udp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        udp.bind(("127.0.0.1", 0))
+        unix = stack.enter_context(socket.socket(socket.AF_UNIX))
+        unix.bind(str(folder / "socket"))
+        (folder / "socket").chmod(0o777)
+        unix.listen()
+        named = stack.enter_context(socket.socket(socket.AF_UNIX))
+        named.bind("\0" + abstract)
+        named.listen()
+        threading.Thread(target=echo, args=(udp,), daemon=True).start()
+        yield {
+            "data": str(data),
+            "public": str(public),
+            "unix": str(folder / "socket"),
+            "abstract": abstract,
+            "tcp": tcp.getsockname()[1],
+            "udp": udp.getsockname()[1],
+        }
+
+
+def echo(sock: socket.socket) -> None:
+    with suppress(OSError):
+        while True:
+            data, sender = sock.recvfrom(100)
+            sock.sendto(data, sender)
+
+
+if __name__ == "__main__":
+    main()
