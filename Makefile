@@ -12,7 +12,7 @@ UPGRADE ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check static test bench soak reference lock format clean
+.PHONY: help setup demo check static test bench soak reference docs lock format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -44,6 +44,9 @@ soak: setup ## Run the long tests that `make test` leaves out
 reference: setup ## Write the generated pages of docs/reference anew
 	@$(BIN)/python scripts/reference.py
 
+docs: setup ## Write the documentation as a site, into site/
+	@$(BIN)/zensical build --clean --strict
+
 format: setup ## Put the code in order: format, and mend what ruff can mend
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
@@ -58,6 +61,6 @@ lock: setup ## Pin the dependencies anew after a change (UPGRADE=1: to the newes
 	@$(PYTHON) scripts/setup.py
 
 clean: ## Remove all that was installed, built or cached here
-	rm -rf .venv .environments build dist htmlcov .coverage* .hypothesis \
-		.import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .environments build dist site htmlcov .coverage* .hypothesis \
+		.import_linter_cache .mypy_cache .pytest_cache .ruff_cache .cache
 	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
