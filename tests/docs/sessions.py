@@ -24,6 +24,9 @@ OPERATE = ROOT / "docs" / "howto" / "operate.md"
 OWN_SERVER = [README, *TUTORIAL, OPERATE]
 """Pages that start a server; the others presume one."""
 
+PROGRAMS = {"run-with-javascript": "node", "run-with-r": "Rscript"}
+"""What a page needs that not every machine has."""
+
 NEEDED = ("bash", "curl", "openssl", "python3")
 needs_a_shell = pytest.mark.skipif(
     not all(map(shutil.which, NEEDED)), reason=f"the examples need {', '.join(NEEDED)}"
