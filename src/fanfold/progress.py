@@ -43,8 +43,10 @@ class Display:
         if not self.on or not (self._notebook or sys.stdin.isatty()):
             return "detach"
         try:
-            sys.stderr.write(question)
-            sys.stderr.flush()
+            # Past whatever a bar may have put in the place of sys.stderr.
+            out = sys.__stderr__ or sys.stderr
+            out.write(question)
+            out.flush()
             return "cancel" if input().strip().lower().startswith("c") else "detach"
         except (EOFError, KeyboardInterrupt):
             return "detach"
@@ -110,7 +112,12 @@ class Bar:
         if self._shown is None:
             if time.monotonic() - self._began < SHOW_AFTER_S:
                 return
-            self._shown = self._notebook_line() if self._notebook else self._terminal_bar()
+            if self._notebook:
+                self._shown = self._notebook_line()
+            else:
+                # Kept before it is started, so that it can be stopped wherever Ctrl-C comes.
+                self._shown = self._terminal_bar()
+                self._shown.start()
         left = "" if left_s is None else f"{duration(left_s)} left"
         if self._notebook:
             share = "" if not self._total else f" {100 * done // self._total} %"
@@ -133,7 +140,6 @@ class Bar:
             transient=True,
         )
         self._task = bar.add_task(self._title, total=self._total, words="", left="")
-        bar.start()
         return bar
 
     def _notebook_line(self) -> Any:
