@@ -53,6 +53,12 @@ class EncodedBody(CallerError):
     code = 2007
 
 
+class InvalidArguments(CallerError):
+    """The function does not take these arguments."""
+
+    code = 2009
+
+
 class UnknownScript(CallerError):
     """There is no script of this name that you may use."""
 
@@ -434,6 +440,7 @@ BY_CODE: dict[int, type[FanfoldError]] = {
     2005: ScriptExists,
     2006: BodyTooLarge,
     2007: EncodedBody,
+    2009: InvalidArguments,
     2010: UnknownScript,
     2011: UnknownVersion,
     2012: UnknownEnvironment,

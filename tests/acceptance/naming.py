@@ -113,6 +113,7 @@ BODY: dict[str, str | None] = {
     "callTimeout": PLAIN,
     "callbackUrl": PLAIN,
     "canary": PLAIN,
+    "checkArguments": PLAIN,
     "comments": PLAIN,
     "description": PLAIN,
     "envName": SHARED,

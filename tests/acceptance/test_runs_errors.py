@@ -112,7 +112,7 @@ def test_each_way_to_fail_has_its_code_and_words(
         ("import no_such_module\ndef broken(i=0):\n    return 1\n", 3002, "ModuleNotFoundError"),
         ("def broken(i=0):\n    return 1\ndel broken\n", 3002, "NameError"),
         ("def broken(i=0):\n    import no_such_module\n", 3001, "ModuleNotFoundError"),
-        ("def broken(a, b, i=0):\n    return 1\n", 3001, "TypeError"),
+        ("def broken(a, b, i=0):\n    return 1\n", 2009, "TypeError"),
     ],
     ids=["module-level", "import", "deleted", "import-inside", "arguments"],
 )

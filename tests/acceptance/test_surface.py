@@ -38,6 +38,7 @@ PATHS = {
     "/api/v1/scripts/{name}/versions": {"get"},
     "/api/v1/scripts/{name}/rollback": {"post"},
     "/api/v1/scripts/{name}/grants": {"get"},
+    "/api/v1/scripts/{name}/openapi.json": {"get"},
     "/api/v1/scripts/{name}/grants/{grantee}": {"put", "delete"},
     "/api/v1/tables": {"get"},
     "/api/v1/tables/{name}": {"get", "put", "delete"},

@@ -78,6 +78,19 @@ def test_the_client_runs_on_the_oldest_python(tmp_path: Path) -> None:
     assert done.stdout.startswith("Cannot reach http://127.0.0.1:9: "), done.stderr
 
 
+def test_no_two_errors_of_the_server_share_a_code() -> None:
+    """But for the two families that stand for what has no class of its own."""
+    classes = [
+        cls
+        for cls in vars(server_errors).values()
+        if isinstance(cls, type)
+        and issubclass(cls, server_errors.FanfoldError)
+        and cls is not server_errors.FanfoldError
+    ]
+    codes = [cls.code for cls in classes]
+    assert sorted(codes) == sorted(set(codes))
+
+
 def test_every_code_of_the_server_has_its_class() -> None:
     codes = {
         cls.code

@@ -29,6 +29,7 @@ from fanfold_server.model.outcome import Failed
 from fanfold_server.service.applying import Answering, CallerLeft, Caps
 from fanfold_server.service.folding import failure_members
 from fanfold_server.service.jobs import Submission
+from fanfold_server.service.signatures import Signatures
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -88,6 +89,7 @@ class RunRoute:
         self._jobs = jobs
         self._has_data = has_data
         self._column_frames = column_frames
+        self._signatures = Signatures()
         self._public_url = public_url.rstrip("/") if public_url else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Answer) -> None:
@@ -98,6 +100,12 @@ class RunRoute:
             raise UnknownPath("This server has no data, and so no runs over rows.")
         request = read_run(path.verb, path.version, await _body(receive), strict=self._strict)
         script = await self._script(actor, path, request)
+        self._signatures.check(
+            script,
+            0 if path.verb == "do-eval" else 1,
+            request.parameters,
+            types=request.check_arguments,
+        )
         apply = self._apply(actor, script, request)
         if request.is_async:
             await self._submit(actor, apply, request, scope, send)

@@ -77,6 +77,13 @@ class DoEval(BaseModel):
         int | None,
         Field(description="fanfold's own: the version to run; the current one by default.", ge=1),
     ] = None
+    checkArguments: Annotated[  # noqa: N815
+        bool | None,
+        Field(
+            description="fanfold's own: refuse arguments whose type contradicts the function's "
+            "annotations. Names are looked at in any case."
+        ),
+    ] = None
     comments: Annotated[
         str | None,
         Field(

@@ -76,6 +76,7 @@ class RunRequest:
         rows: how the calls are given rows, and which; None for do-eval and index-apply.
         warnings: what was put right, in words.
         timeout_s: how long a job may take, within the range that is allowed.
+        check_arguments: compare types with the annotations, too.
         comments, call_timeout_s, max_failures, canary, callback_url: of a job; see
             `service.jobs.Submission`.
     """
@@ -97,6 +98,7 @@ class RunRequest:
     call_timeout_s: float | None = None
     max_failures: int | None = None
     canary: bool = False
+    check_arguments: bool = False
     callback_url: str | None = None
     rows: tuple[Whole | Chunks | Groups, Input] | None = None
 
@@ -159,6 +161,7 @@ def _read(verb: str, version: str, body: bytes, strict: bool) -> RunRequest:
         call_timeout_s=said.callTimeout,
         max_failures=_max_failures(said),
         canary=isinstance(said, FanOut) and bool(said.canary),
+        check_arguments=bool(said.checkArguments),
         callback_url=said.callbackUrl,
         rows=_rows(said, control),
     )

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Request
 
 from fanfold_server.http.answers import Json, Nothing
 from fanfold_server.http.schemas import (
@@ -16,9 +16,11 @@ from fanfold_server.http.schemas import (
     ScriptVersion,
     VersionList,
 )
+from fanfold_server.http.script_openapi import script_document
 from fanfold_server.http.surface import Caller, CallerRoute, SurfaceOf
-from fanfold_server.model.actor import EVERYONE, account_name
+from fanfold_server.model.actor import EVERYONE, GLOBAL_OWNER, account_name
 from fanfold_server.model.script import ScriptType
+from fanfold_server.service.signatures import signature_of
 
 router = APIRouter(prefix="/api/v1/scripts", tags=["scripts"], route_class=CallerRoute)
 
@@ -114,6 +116,26 @@ async def roll_back_script(surface: SurfaceOf, caller: Caller, name: Name, body:
     """Make an older version the current one; the newer ones stay."""
     script = await surface.library.roll_back(caller, name, body.version, is_global=body.is_global)
     return Json(ScriptText.of(script))
+
+
+@router.get("/{name}/openapi.json", response_class=Json)
+async def describe_script(
+    request: Request, surface: SurfaceOf, caller: Caller, name: Name, owner: Owner = None
+) -> Json:
+    """Describe how to run a script, by an OpenAPI 3.1 document of its own.
+
+    Parameters, defaults and texts are those of the function's signature and docstring.
+    """
+    script = await surface.library.load(caller, name, owner)
+    is_others = script.owner not in {caller.name, GLOBAL_OWNER}
+    document = script_document(
+        script,
+        signature_of(script.source, script.entry),
+        owner=script.owner if is_others else None,
+        url=surface.base_url(request),
+        data=surface.tables is not None,
+    )
+    return Json(document)
 
 
 @router.get("/{name}/grants", response_model=GrantList)

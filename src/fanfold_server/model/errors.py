@@ -75,6 +75,12 @@ class EncodedBody(CallerError):
     code = 2007
 
 
+class InvalidArguments(CallerError):
+    """The function does not take these arguments."""
+
+    code = 2009
+
+
 class UnknownScript(CallerError):
     """There is no script of this name that you may use."""
 
