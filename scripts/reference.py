@@ -19,6 +19,7 @@ from types import SimpleNamespace
 from typing import Any, cast, get_args
 
 import click
+from client_reference import client_methods
 
 from fanfold.cli import main as fanfold
 from fanfold.cli import talking
@@ -56,6 +57,7 @@ def main() -> int:
         FOLDER / "settings.md": _page("Settings", settings()),
         FOLDER / "errors.md": _page("Errors", error_codes()),
         FOLDER / "cli.md": _page("Commands", commands()),
+        FOLDER / "client.md": _page("The client", client_methods()),
         FOLDER / "routes.md": _page("Routes", routes()),
         FOLDER / "attacks.md": _page("Attacks", attacks()),
         CLIENT_ERRORS: "\n".join(client_errors()).rstrip() + "\n",
@@ -216,9 +218,8 @@ def client_errors() -> Iterator[str]:
 
 
 def _class(name: str, base: str, summary: str, code: str | None) -> Iterator[str]:
-    yield from ("", "", f"class {name}({base}):", f'    """{summary}"""')
-    if code is not None:
-        yield from ("", f"    code = {code}")
+    known = "" if code is None else f", code={code}"
+    yield from ("", "", f"class {name}({base}{known}):", f'    """{summary}"""')
 
 
 def _error_classes() -> list[type[errors.FanfoldError]]:

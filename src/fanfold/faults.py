@@ -21,6 +21,11 @@ class FanfoldError(Exception):
 
     code: ClassVar[int] = 0
 
+    def __init_subclass__(cls, *, code: int | None = None) -> None:
+        super().__init_subclass__()
+        if code is not None:
+            cls.code = code
+
     def __init__(
         self,
         message: str | None = None,

@@ -31,6 +31,7 @@ PATH_MEMBERS: dict[str, tuple[str, ...]] = {
     "/api/v1/scripts/{name}/versions": (SCRIPT,),
     "/api/v1/scripts/{name}/rollback": (SCRIPT,),
     "/api/v1/scripts/{name}/grants": (SCRIPT,),
+    "/api/v1/scripts/{name}/openapi.json": (SCRIPT,),
     "/api/v1/scripts/{name}/grants/{grantee}": (SCRIPT, ACCOUNT),
     "/api/v1/tables": (),
     "/api/v1/tables/{name}": (TABLE,),
