@@ -5,428 +5,288 @@ from __future__ import annotations
 from fanfold.faults import FanfoldError
 
 
-class CallerError(FanfoldError):
+class CallerError(FanfoldError, code=2000):
     """The request cannot be carried out as it stands."""
 
-    code = 2000
 
-
-class InvalidBody(CallerError):
+class InvalidBody(CallerError, code=2001):
     """The request body is not a JSON object."""
 
-    code = 2001
 
-
-class InvalidField(CallerError):
+class InvalidField(CallerError, code=2002):
     """A member of the request has a wrong value."""
 
-    code = 2002
 
-
-class InvalidParameters(CallerError):
+class InvalidParameters(CallerError, code=2003):
     """The member "parameters" must be text that holds a JSON object."""
 
-    code = 2003
 
-
-class InvalidSource(CallerError):
+class InvalidSource(CallerError, code=2004):
     """The source text cannot be stored as a script."""
 
-    code = 2004
 
-
-class ScriptExists(CallerError):
+class ScriptExists(CallerError, code=2005):
     """A script of this name exists; send "overwrite": true to store a new version."""
 
-    code = 2005
 
-
-class BodyTooLarge(CallerError):
+class BodyTooLarge(CallerError, code=2006):
     """The request body is larger than this server accepts."""
 
-    code = 2006
 
-
-class EncodedBody(CallerError):
+class EncodedBody(CallerError, code=2007):
     """The request body is compressed; send it as it is, without Content-Encoding."""
 
-    code = 2007
 
-
-class InvalidArguments(CallerError):
+class InvalidArguments(CallerError, code=2009):
     """The function does not take these arguments."""
 
-    code = 2009
 
-
-class UnknownScript(CallerError):
+class UnknownScript(CallerError, code=2010):
     """There is no script of this name that you may use."""
 
-    code = 2010
 
-
-class UnknownVersion(CallerError):
+class UnknownVersion(CallerError, code=2011):
     """The script has no such version."""
 
-    code = 2011
 
-
-class UnknownEnvironment(CallerError):
+class UnknownEnvironment(CallerError, code=2012):
     """There is no environment of this name."""
 
-    code = 2012
 
-
-class EnvironmentLacks(CallerError):
+class EnvironmentLacks(CallerError, code=2013):
     """The environment lacks a package that the request needs."""
 
-    code = 2013
 
-
-class UnknownUser(CallerError):
+class UnknownUser(CallerError, code=2014):
     """There is no user of this name."""
 
-    code = 2014
 
-
-class UnknownGrant(CallerError):
+class UnknownGrant(CallerError, code=2015):
     """There is no such grant."""
 
-    code = 2015
 
-
-class UnknownPath(CallerError):
+class UnknownPath(CallerError, code=2016):
     """There is nothing at this path."""
 
-    code = 2016
 
-
-class MethodNotAllowed(CallerError):
+class MethodNotAllowed(CallerError, code=2017):
     """This path does not answer to this method."""
 
-    code = 2017
 
-
-class JobsUnavailable(CallerError):
+class JobsUnavailable(CallerError, code=2018):
     """This server does not run jobs: leave out "asyncFlag"."""
 
-    code = 2018
 
-
-class UserExists(CallerError):
+class UserExists(CallerError, code=2019):
     """A user of this name exists."""
 
-    code = 2019
 
-
-class AnswerTooLarge(CallerError):
+class AnswerTooLarge(CallerError, code=2020):
     """The answer is larger than this server sends at once."""
 
-    code = 2020
 
-
-class UnknownJob(CallerError):
+class UnknownJob(CallerError, code=2021):
     """There is no job of this id that is yours."""
 
-    code = 2021
 
-
-class UnknownImage(CallerError):
+class UnknownImage(CallerError, code=2022):
     """The job has no such image."""
 
-    code = 2022
 
-
-class JobRunning(CallerError):
+class JobRunning(CallerError, code=2023):
     """The job has not ended yet."""
 
-    code = 2023
 
-
-class JobNotRunning(CallerError):
+class JobNotRunning(CallerError, code=2024):
     """The job has ended already."""
 
-    code = 2024
 
-
-class QuotaExceeded(CallerError):
+class QuotaExceeded(CallerError, code=2025):
     """You have as much waiting, running or stored as this server allows; details: retry_after_s."""
 
-    code = 2025
 
-
-class ResultNotReady(CallerError):
+class ResultNotReady(CallerError, code=2026):
     """The job has no result yet: it has not ended."""
 
-    code = 2026
 
-
-class NotAcceptable(CallerError):
+class NotAcceptable(CallerError, code=2027):
     """There is no such form of this: see the header "Accept" of the request."""
 
-    code = 2027
 
-
-class KeyReused(CallerError):
+class KeyReused(CallerError, code=2028):
     """The Idempotency-Key belongs to another request of yours: take a new one."""
 
-    code = 2028
 
-
-class NoCommonType(NotAcceptable):
+class NoCommonType(NotAcceptable, code=2036):
     """The values of a column have no one type, which this form needs: ask for another form."""
 
-    code = 2036
 
-
-class InvalidQuery(CallerError):
+class InvalidQuery(CallerError, code=2040):
     """The query has to be one SELECT statement, or the name of a table."""
 
-    code = 2040
 
-
-class UnknownTable(CallerError):
+class UnknownTable(CallerError, code=2041):
     """There is no table of this name that you may read."""
 
-    code = 2041
 
-
-class UnknownColumn(CallerError):
+class UnknownColumn(CallerError, code=2042):
     """The query gives no column of this name."""
 
-    code = 2042
 
-
-class UnknownSource(CallerError):
+class UnknownSource(CallerError, code=2043):
     """There is no database of this name."""
 
-    code = 2043
 
-
-class UnsupportedColumn(CallerError):
+class UnsupportedColumn(CallerError, code=2044):
     """A column has a type that cannot be handed to a function."""
 
-    code = 2044
 
-
-class QueryTimedOut(CallerError):
+class QueryTimedOut(CallerError, code=2045):
     """The query took longer than this server allows."""
 
-    code = 2045
 
-
-class QueryTooLarge(CallerError):
+class QueryTooLarge(CallerError, code=2046):
     """The query needs more memory, or gives more rows, than this server allows."""
 
-    code = 2046
 
-
-class InvalidTable(CallerError):
+class InvalidTable(CallerError, code=2047):
     """The data cannot be read as a table."""
 
-    code = 2047
 
-
-class AskRefused(CallerError):
+class AskRefused(CallerError, code=2060):
     """The function has asked for something that it may not have."""
 
-    code = 2060
 
-
-class Unauthenticated(CallerError):
+class Unauthenticated(CallerError, code=2101):
     """A valid token is needed: send the header "Authorization: Bearer <token>"."""
 
-    code = 2101
 
-
-class TokenExpired(Unauthenticated):
+class TokenExpired(Unauthenticated, code=2102):
     """The token has expired: obtain a new one."""
 
-    code = 2102
 
-
-class WrongCredentials(Unauthenticated):
+class WrongCredentials(Unauthenticated, code=2103):
     """The user name or the password is wrong."""
 
-    code = 2103
 
-
-class TooManyAttempts(CallerError):
+class TooManyAttempts(CallerError, code=2104):
     """Too many failed logins: wait before you try again."""
 
-    code = 2104
 
-
-class Forbidden(CallerError):
+class Forbidden(CallerError, code=2105):
     """You may not do this."""
 
-    code = 2105
 
-
-class NoAccounts(CallerError):
+class NoAccounts(CallerError, code=2106):
     """This server has no account yet: add one with "fanfold user add"."""
 
-    code = 2106
 
-
-class ServerError(FanfoldError):
+class ServerError(FanfoldError, code=5000):
     """The server failed; the request may be sent again."""
 
-    code = 5000
 
-
-class Unexpected(ServerError):
+class Unexpected(ServerError, code=5001):
     """The server met an error that it did not expect; its log has the details."""
 
-    code = 5001
 
-
-class EngineUnavailable(ServerError):
+class EngineUnavailable(ServerError, code=5002):
     """The environment's interpreter could not be started."""
 
-    code = 5002
 
-
-class RunTimedOut(ServerError):
+class RunTimedOut(ServerError, code=5003):
     """The run took longer than a synchronous call may."""
 
-    code = 5003
 
-
-class ShuttingDown(ServerError):
+class ShuttingDown(ServerError, code=5004):
     """The server is shutting down."""
 
-    code = 5004
 
-
-class Overloaded(ServerError):
+class Overloaded(ServerError, code=5005):
     """The server has as many runs waiting as it accepts; try again later."""
 
-    code = 5005
 
-
-class DiskFull(ServerError):
+class DiskFull(ServerError, code=5006):
     """The server has no room left to store this."""
 
-    code = 5006
 
-
-class DataUnavailable(ServerError):
+class DataUnavailable(ServerError, code=5007):
     """The data process is not there at the moment; the request may be sent again."""
 
-    code = 5007
 
-
-class TooLate(ServerError):
+class TooLate(ServerError, code=5008):
     """What the job begins with took longer to store than it is kept without the job; try again."""
 
-    code = 5008
 
-
-class SourceUnavailable(ServerError):
+class SourceUnavailable(ServerError, code=5010):
     """The database cannot be reached, or does not let this server in."""
-
-    code = 5010
 
 
 class CallFailed(FanfoldError):
     """A call of the function has no value."""
 
 
-class CallTooLong(CallFailed):
+class CallTooLong(CallFailed, code=1024):
     """len() of the returned object is over the limit (the compatible wire's own number)."""
 
-    code = 1024
 
-
-class CallPrinted(CallFailed):
+class CallPrinted(CallFailed, code=1026):
     """The function printed, and the server is set to refuse that as the compatible service does."""
 
-    code = 1026
 
-
-class CallRaised(CallFailed):
+class CallRaised(CallFailed, code=3001):
     """The function raised an exception."""
 
-    code = 3001
 
-
-class CallLoad(CallFailed):
+class CallLoad(CallFailed, code=3002):
     """The script's text could not be executed, so that there was no function to call."""
 
-    code = 3002
 
-
-class CallNotJson(CallFailed):
+class CallNotJson(CallFailed, code=3003):
     """The returned object has no JSON form."""
 
-    code = 3003
 
-
-class CallTooLarge(CallFailed):
+class CallTooLarge(CallFailed, code=3004):
     """The encoded value is over the limit of bytes."""
 
-    code = 3004
 
-
-class CallLost(CallFailed):
+class CallLost(CallFailed, code=3005):
     """The worker process ended before the call did, twice."""
 
-    code = 3005
 
-
-class CallOutOfMemory(CallFailed):
+class CallOutOfMemory(CallFailed, code=3006):
     """The call wanted more memory than it may have."""
 
-    code = 3006
 
-
-class CallTimedOut(CallFailed):
+class CallTimedOut(CallFailed, code=3007):
     """The call was stopped because its time was up."""
 
-    code = 3007
 
-
-class CallCancelled(CallFailed):
+class CallCancelled(CallFailed, code=3008):
     """The call was stopped, or never begun, because its run was cancelled."""
 
-    code = 3008
 
-
-class CallNoFigures(CallFailed):
+class CallNoFigures(CallFailed, code=3009):
     """Figures were asked for and the environment has no matplotlib."""
 
-    code = 3009
 
-
-class CallNoGenerator(CallFailed):
+class CallNoGenerator(CallFailed, code=3010):
     """The function wants `rng` and the environment has no numpy."""
 
-    code = 3010
 
-
-class CallNoEnvironment(CallFailed):
+class CallNoEnvironment(CallFailed, code=3011):
     """The job's environment is gone or cannot be started."""
 
-    code = 3011
 
-
-class CallNoArrow(CallFailed):
+class CallNoArrow(CallFailed, code=3012):
     """The function is given rows, and the environment lacks what reads them."""
 
-    code = 3012
 
-
-class CallUnreadableRows(CallFailed):
+class CallUnreadableRows(CallFailed, code=3013):
     """A column of the rows has a type that cannot be handed to a function."""
 
-    code = 3013
 
-
-class CallNoRows(CallFailed):
+class CallNoRows(CallFailed, code=3014):
     """The job's rows are gone."""
-
-    code = 3014
 
 
 BY_CODE: dict[int, type[FanfoldError]] = {
