@@ -56,7 +56,9 @@ the worker's sockets, that of frames first, and the file that takes its descript
 
     server → zygote   {"op":"fork","id":n}  {"op":"kill","id":n}
     zygote → server   {"op":"ready",…}  {"op":"forked","id":n,"pid":p}
-                      {"op":"exited","id":n,"status":s,"strays":k}
+                      {"op":"exited","id":n,"status":s,"strays":k,"memory_kib":m}
+
+`memory_kib` is what a worker was killed for: it and all that it had started took that much; or 0.
 
 No pickle anywhere: each side treats the other's bytes as data.
 """

@@ -90,6 +90,8 @@ class Report:
             "peak_kib": _peak_kib() if self._run.keep_meters else 0,
         }
         if failure is not None:
+            if failure[0] == p.OUT_OF_MEMORY:
+                header["peak_kib"] = _peak_kib()
             header["failure"] = failure
             value, header["value"] = b"", 0
         head = _dumps(header).encode()

@@ -22,7 +22,7 @@ import time
 import traceback
 from typing import Any
 
-from fanfold_runtime import kernel, loop, oml
+from fanfold_runtime import kernel, loop, oml, watchdog
 from fanfold_runtime import tables as _tables  # noqa: F401  # later there is no path to it
 from fanfold_runtime.figures import settle
 from fanfold_runtime.removing import remove
@@ -85,7 +85,8 @@ class Zygote:
 
     Args:
         control: stream socket to the server.
-        config: {"preload": [module names], "limits": {...}, "home": directory, "wall": {...}}.
+        config: {"preload": [module names], "limits": {...}, "home": directory, "wall": {...},
+            "memory_kib": of a worker and all that it starts}.
     """
 
     def __init__(self, control: socket.socket, config: dict[str, Any]) -> None:
@@ -96,6 +97,8 @@ class Zygote:
         self._workers: dict[int, int] = {}  # pid → id
         self._pids: dict[int, int] = {}  # id → pid
         self._stopped: dict[int, int] = {}  # pid → the signal that stopped it
+        self._taken: dict[int, int] = {}  # pid → the memory for which it was killed, in KiB
+        self._memory_kib: int = config["memory_kib"]
         self._buffer = b""
         self._fds: list[int] = []
         self._hello: dict[str, Any] = {}
@@ -152,13 +155,32 @@ class Zygote:
 
     def _serve(self) -> None:
         """Carry out messages and collect workers until the server has gone."""
+        look_at = 0.0
         while True:
-            readable, _, _ = select.select([self._control, self._wake_r], [], [])
+            period = watchdog.PERIOD_S if self._workers else None
+            readable, _, _ = select.select([self._control, self._wake_r], [], [], period)
+            now = time.monotonic()
+            if now >= look_at:
+                self._watch_memory()
+                took = time.monotonic() - now  # long if there are many processes
+                look_at = now + max(watchdog.PERIOD_S, 10 * took)
             if self._wake_r in readable:
                 self._wake_r.recv(4096)
                 self._reap()
             if self._control in readable and not self._listen():
                 break
+
+    def _watch_memory(self) -> None:
+        """Kill workers that take more than they may, with all that they have started."""
+        for pid in self._workers:
+            if pid in self._taken:
+                continue
+            taken = watchdog.taken_kib(pid, self._memory_kib)
+            if taken:
+                self._taken[pid] = taken
+                for member in watchdog.tree_of(pid):
+                    with contextlib.suppress(OSError):
+                        os.kill(member, signal.SIGKILL)
 
     def _leave(self) -> None:
         """End every worker, and then what they started: their orphans come to us as they end."""
@@ -283,12 +305,13 @@ class Zygote:
                 continue
             del self._workers[pid], self._pids[number]
             _kill_group(pid, collected=True)  # the group lives on while any member does
-            ended.append((number, self._stopped.pop(pid, status)))
+            ended.append((number, self._stopped.pop(pid, status), self._taken.pop(pid, 0)))
         if ended:
             strays = self._sweep()
-            for number, status in ended:
+            for number, status, taken in ended:
                 remove(self._place(number))
-                self._say(op="exited", id=number, status=status, strays=strays)
+                said = {"id": number, "status": status, "strays": strays, "memory_kib": taken}
+                self._say(op="exited", **said)
 
     def _sweep(self) -> int:
         """Kill every child that is no worker, and theirs, until none is left; return how many."""

@@ -124,7 +124,9 @@ class Settings(BaseSettings):
         description="Owners and environments that may have workers at once; the least recently "
         "used makes room for another.",
     )
-    worker_memory_mib: int = Field(4096, ge=64, description="Memory of a worker, in MiB.")
+    worker_memory_mib: int = Field(
+        4096, ge=64, description="Memory of a worker with all that it starts, in MiB."
+    )
     worker_files: int = Field(1024, ge=64, description="Open files of a worker.")
     worker_processes: int = Field(
         512, ge=1, description="Processes and threads that the workers of one owner may have."

@@ -304,7 +304,7 @@ class LocalEngine:
             return
         current.lost_in_a_row = 0
         if isinstance(outcome, Failed):
-            current.record(named(outcome, current.work.environment.name))
+            current.record(named(outcome, worker, current.work.environment.name))
             if current.work.stop_on_failure or outcome.failure.kind.is_fatal:
                 self._end_run(current)
         else:

@@ -177,6 +177,7 @@ class Pool:
             worker.pid = message["pid"]
         elif message["op"] == "exited":
             worker.exit_status = message["status"]
+            worker.taken_kib = int(message["memory_kib"])
             if worker.silent:
                 self.bury(worker)
             # else: what it still sent is read first; the end of its channel follows

@@ -41,7 +41,8 @@ class Limits:
     """What one worker process may take.
 
     Attributes:
-        memory_mib: private memory (RLIMIT_DATA), in MiB.
+        memory_mib: private memory of a process (RLIMIT_DATA), and of it with all that it starts
+            (a watchdog's limit), in MiB.
         files: open descriptors.
         processes: processes of the worker's user id; in force only with an own user id.
         file_mib: largest file, in MiB.
@@ -116,6 +117,11 @@ class Sandbox:
         self._is_root = os.geteuid() == 0
         self._first_uid = secrets.randbelow(UIDS)
         self._reachable: dict[Path, bool] = {}
+
+    @property
+    def memory_mib(self) -> int:
+        """What a worker may take with all that it starts."""
+        return self._limits.memory_mib
 
     def uid_for(self, environment: Environment, number: int, bundle: Path) -> int | None:
         """Return the user id for zygote `number`, or None if it must share the server's.

@@ -15,6 +15,8 @@ _SHOWN_CHARACTERS = 500
 
 def lost(index: int, worker: Worker) -> Failed:
     """Return the outcome of a call that was in hand when its worker died, for the second time."""
+    if worker.taken_kib:
+        return _failed(index, _memory(worker.taken_kib, worker, index), worker)
     message = f"the worker process {ending(worker)} while it ran {_where(index)}, twice"
     return _failed(index, message, worker)
 
@@ -33,16 +35,26 @@ def timed_out(index: int, worker: Worker, limit_s: float) -> Failed:
     return Failed(index=index, failure=failure, log=tail, elapsed_us=int(limit_s * 1e6))
 
 
-def named(failed: Failed, environment: str) -> Failed:
-    """Put the environment's name, which a worker does not know, into what it says that this lacks.
+def named(failed: Failed, worker: Worker, environment: str) -> Failed:
+    """Put in what a worker does not know: its environment's name, its limit of memory.
 
     Another failure is returned as it is.
     """
     failure = failed.failure
+    if failure.kind is FailureKind.OUT_OF_MEMORY:
+        message = _memory(failed.peak_kib, worker, failed.index)
+        if failure.message:
+            message += f"; {failure.message}"
+        return replace(failed, failure=replace(failure, message=message))
     if failure.kind not in {FailureKind.NO_FIGURES, FailureKind.NO_GENERATOR}:
         return failed
     message = failure.message.replace("this environment", f'the environment "{environment}"', 1)
     return replace(failed, failure=replace(failure, message=message))
+
+
+def _memory(taken_kib: int, worker: Worker, index: int) -> str:
+    limit_mib = worker.pool.zygote.memory_mib
+    return f"out of memory: peak {taken_kib >> 10} MiB of {limit_mib} MiB at {_where(index)}"
 
 
 def ending(worker: Worker) -> str:
@@ -50,6 +62,8 @@ def ending(worker: Worker) -> str:
     status = worker.exit_status
     if worker.fate:
         return worker.fate
+    if worker.taken_kib:
+        return f"took {worker.taken_kib >> 10} MiB of {worker.pool.zygote.memory_mib} MiB"
     if status is None:
         return "ended"
     if os.WIFSIGNALED(status):
@@ -72,5 +86,8 @@ def _failed(index: int, message: str, worker: Worker) -> Failed:
     tail = worker.output_tail(_TAIL_BYTES).strip()
     if tail:
         message += f"; its last words: {tail[-_SHOWN_CHARACTERS:]}"
-    failure = Failure(kind=FailureKind.LOST, type="WorkerLost", message=message)
+    if worker.taken_kib:
+        failure = Failure(kind=FailureKind.OUT_OF_MEMORY, type="MemoryError", message=message)
+    else:
+        failure = Failure(kind=FailureKind.LOST, type="WorkerLost", message=message)
     return Failed(index=index, failure=failure, log=tail)

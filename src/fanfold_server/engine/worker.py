@@ -94,6 +94,7 @@ class Worker(asyncio.Protocol):
         heard_at: when the call in hand was begun at the earliest: the last call's outcome came, or
             the lease was given to empty hands.
         overdue: it is being killed, since the call in hand has taken too long.
+        taken_kib: the memory that it and what it had started took when it was killed for that.
         fate: why it is being killed, if its exit status would not tell.
         asked_at: when its process was last asked for something that has not happened: to start, or
             to end.
@@ -106,7 +107,7 @@ class Worker(asyncio.Protocol):
         "_owner", "_transport",
         "asked_at", "born", "drain_until", "exit_status", "fate", "heard_at", "held", "idle_since",
         "log", "number", "overdue", "pid", "pool", "run", "runs", "side", "silent",
-        "state",
+        "state", "taken_kib",
     )  # fmt: skip
 
     def __init__(self, number: int, owner: Owner, log: int, side: socket.socket) -> None:
@@ -126,6 +127,7 @@ class Worker(asyncio.Protocol):
         self.silent = False
         self.exit_status: int | None = None
         self.fate = ""
+        self.taken_kib = 0
         self._ended: int | None = (
             None  # the run whose END it has not worked past, as far as we know
         )

@@ -49,6 +49,7 @@ class Zygote:
     ) -> None:
         self.number = number
         self.environment = environment
+        self.memory_mib = sandbox.memory_mib
         self.facts: dict[str, Any] = {}
         self.on_message: Callable[[dict[str, Any]], None] = lambda _: None
         self.on_end: Callable[[], None] = lambda: None
@@ -70,6 +71,7 @@ class Zygote:
                 "control": theirs.fileno(),
                 "preload": preload,
                 "limits": sandbox.rlimits(uid),
+                "memory_kib": sandbox.memory_mib << 10,
                 "home": str(self._home),
                 "wall": launch.wall,
             }
