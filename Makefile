@@ -56,7 +56,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --no-config --system-certs --universal -
 	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade)
 
 lock: setup ## Pin the dependencies anew after a change (UPGRADE=1: to the newest)
-	$(COMPILE) pyproject.toml --extra server --extra postgres --extra oracle --extra s3 --group dev --output-file requirements/server.lock
+	$(COMPILE) pyproject.toml --extra server --extra conda --extra postgres --extra oracle --extra s3 --group dev --output-file requirements/server.lock
 	$(COMPILE) requirements/engine.in --output-file requirements/engine.lock
 	@$(PYTHON) scripts/setup.py
 

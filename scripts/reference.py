@@ -410,6 +410,8 @@ async def _openapi() -> dict[str, Any]:
         environments=nothing,
         runs=nothing,
         jobs=cast("Any", object()),
+        tables=cast("Any", object()),
+        provisioning=cast("Any", object()),
         health=nothing,
         max_body_bytes=1 << 20,
         run_paths=openapi_paths(),

@@ -157,6 +157,38 @@ class AskRefused(CallerError, code=2060):
     """The function has asked for something that it may not have."""
 
 
+class EnvironmentNotFound(CallerError, code=2070):
+    """There is no environment of this name that was built here."""
+
+
+class InvalidEnvironment(CallerError, code=2071):
+    """What the environment is to be made from cannot be read."""
+
+
+class EnvironmentExists(CallerError, code=2072):
+    """An environment of this name exists; send "overwrite": true to make a new version."""
+
+
+class EnvironmentInUse(CallerError, code=2073):
+    """The environment is in use; wait for its runs to end, or cancel them."""
+
+
+class UnknownBuild(CallerError, code=2074):
+    """There is no build of this id."""
+
+
+class BuildFailed(CallerError, code=2075):
+    """The environment could not be made."""
+
+
+class PreloadRefused(CallerError, code=2076):
+    """The environment cannot be preloaded."""
+
+
+class NotPreloaded(CallerError, code=2077):
+    """You have not preloaded this environment."""
+
+
 class Unauthenticated(CallerError, code=2101):
     """A valid token is needed: send the header "Authorization: Bearer <token>"."""
 
@@ -330,6 +362,14 @@ BY_CODE: dict[int, type[FanfoldError]] = {
     2046: QueryTooLarge,
     2047: InvalidTable,
     2060: AskRefused,
+    2070: EnvironmentNotFound,
+    2071: InvalidEnvironment,
+    2072: EnvironmentExists,
+    2073: EnvironmentInUse,
+    2074: UnknownBuild,
+    2075: BuildFailed,
+    2076: PreloadRefused,
+    2077: NotPreloaded,
     2101: Unauthenticated,
     2102: TokenExpired,
     2103: WrongCredentials,

@@ -1,4 +1,4 @@
-"""The operator's commands: serve, user, env, migrate. argv → Settings → compose.
+"""The operator's commands: serve, user, migrate. argv → Settings → compose.
 
 `fanfold` finds them by the entry point "fanfold.commands". Whatever is heavy is imported inside the
 command that needs it, so that listing the commands stays quick.
@@ -7,10 +7,7 @@ command that needs it, so that listing the commands stays quick.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
-import os
-import re
 import signal
 import socket
 import ssl
@@ -23,6 +20,8 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 from typing_extensions import override
 
+from fanfold_server.cli_environments import env
+from fanfold_server.cli_errors import clear_errors
 from fanfold_server.demo.command import demo
 from fanfold_server.doctor import doctor
 
@@ -41,7 +40,6 @@ GRACE_S = 5
 
 _BACKLOG = 2048
 _GC_THRESHOLD = 20_000
-_ENVIRONMENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 _data_option = click.option(
     "--data",
@@ -108,7 +106,7 @@ def serve(**given: object) -> None:
 
     from fanfold_server.compose import set_up_logging
 
-    with _clear_errors():
+    with clear_errors():
         settings = _settings(**given)
         settings.refuse_exposure()
         set_up_logging(settings)
@@ -140,7 +138,7 @@ def agent(**given: object) -> None:
 
     from fanfold_server.compose import set_up_logging
 
-    with _clear_errors():
+    with clear_errors():
         settings = _settings(**given)
         set_up_logging(settings)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
@@ -331,7 +329,7 @@ def _with_access(place: Mapping[str, object], act: Callable[[Access], Awaitable[
         async with open_access(settings) as access:
             return await act(access)
 
-    with _clear_errors():
+    with clear_errors():
         settings = _settings(**place)
         return asyncio.run(run())
 
@@ -345,65 +343,11 @@ def migrate(**place: object) -> None:
     """Bring the database up to date. A server does this by itself when it starts."""
     from fanfold_server.state import migrate_store
 
-    with _clear_errors():
+    with clear_errors():
         settings = _settings(**place)
         migrate_store(settings)
     embedded = settings.database is None
     click.echo(f"{settings.database_file if embedded else 'the database'} is up to date", err=True)
-
-
-# ------------------------------------------------------------------------------------ environments
-
-
-@click.group()
-def env() -> None:
-    """List and register the environments in which functions run."""
-
-
-@env.command("list")
-@_data_option
-def env_list(data: Path | None) -> None:
-    """List name and prefix of all environments."""
-    with _clear_errors():
-        settings = _settings(data=data)
-    seen: set[str] = set()
-    for folder in (settings.data / "environments", *settings.environment_dirs):
-        for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
-            if (entry / "bin" / "python").exists() and entry.name not in seen:
-                seen.add(entry.name)
-                click.echo(f"{entry.name}\t{entry.resolve()}")
-
-
-@env.command("register")
-@click.argument("name")
-@click.argument("prefix", type=click.Path(path_type=Path))
-@_data_option
-def env_register(name: str, prefix: Path, data: Path | None) -> None:
-    """Give the virtual environment or conda prefix at PREFIX the name NAME."""
-    from fanfold_server.state import make_private
-
-    if not _ENVIRONMENT_NAME.fullmatch(name):
-        raise click.BadParameter(
-            f'"{name}" is no name: it begins with a letter or digit and holds at most 64 letters, '
-            'digits, ".", "_" and "-".',
-            param_hint="NAME",
-        )
-    # Absolute, but not resolved: a prefix that is itself a link may be pointed at a newer one.
-    target = Path(os.path.abspath(prefix))  # noqa: PTH100  # Path.absolute() keeps ".."
-    if not os.access(target / "bin" / "python", os.X_OK):
-        raise click.BadParameter(f"there is no {target}/bin/python", param_hint="PREFIX")
-    with _clear_errors():
-        folder = _settings(data=data).data / "environments"
-        make_private(folder.parent)
-        folder.mkdir(exist_ok=True)
-        link = folder / name
-        if link.exists() and not link.is_symlink():
-            raise click.ClickException(f"{link} is an environment of its own, not a link")
-        # Renamed into place: a running server finds the old one or the new one, never none.
-        fresh = folder / f".{name}.{os.getpid()}"
-        fresh.symlink_to(target)
-        fresh.replace(link)
-    click.echo(f"{name} is {target}", err=True)
 
 
 # -------------------------------------------------------------------------------------------------
@@ -413,22 +357,6 @@ def _settings(**given: object) -> Settings:
     from fanfold_server.settings import load_settings
 
     return load_settings({name: value for name, value in given.items() if value is not None})
-
-
-@contextmanager
-def _clear_errors() -> Iterator[None]:
-    """Tell what went wrong in a line, without a traceback, where it is the operator's to mend."""
-    from fanfold_server.model.errors import FanfoldError
-    from fanfold_server.settings import SettingsError
-    from fanfold_server.state import StoreUnusable
-
-    try:
-        with contextlib.suppress(KeyboardInterrupt):
-            yield
-    except FanfoldError as exc:
-        raise click.ClickException(exc.message) from exc
-    except (SettingsError, StoreUnusable) as exc:
-        raise click.ClickException(str(exc)) from exc
 
 
 commands: list[click.Command] = [serve, agent, user, env, migrate, doctor, demo]

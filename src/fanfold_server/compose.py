@@ -6,13 +6,12 @@ half-way.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import secrets
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -22,13 +21,11 @@ from typing import Any
 import orjson
 import structlog
 
-from fanfold_server.engine.ladder import IsolationMissing, Ladder, Rung, climb, require
 from fanfold_server.engine.local import LocalEngine
-from fanfold_server.engine.options import EngineOptions
 from fanfold_server.engine.port import Answerer
-from fanfold_server.engine.running import RunLimits
-from fanfold_server.engine.sandbox import Limits, Openings, Sandbox
+from fanfold_server.engine.sandbox import Sandbox
 from fanfold_server.environments.folders import Folders
+from fanfold_server.environments.shelf import BuiltShelf
 from fanfold_server.http.access_log import AccessLog
 from fanfold_server.http.app import build_app
 from fanfold_server.http.apply import RunRoute
@@ -37,6 +34,7 @@ from fanfold_server.http.run_schemas import openapi_paths
 from fanfold_server.http.surface import Environments
 from fanfold_server.model.apply import ServiceLevel
 from fanfold_server.model.callback import Hosts
+from fanfold_server.model.environment import Warm
 from fanfold_server.rows.opening import Rows, RowsOptions, open_rows
 from fanfold_server.service.access import Access
 from fanfold_server.service.applying import Applying, Caps
@@ -47,6 +45,7 @@ from fanfold_server.service.dispatching import Dispatcher
 from fanfold_server.service.housekeeping import Housekeeping
 from fanfold_server.service.jobs import Jobs
 from fanfold_server.service.library import Library
+from fanfold_server.service.provisioning import Provisioning
 from fanfold_server.service.relaying import Relaying
 from fanfold_server.service.tables import Tables
 from fanfold_server.settings import Settings, SettingsError
@@ -54,6 +53,13 @@ from fanfold_server.state import make_access, open_state
 from fanfold_server.store.blobs import FolderBlobs
 from fanfold_server.store.port import Blobs, Quota
 from fanfold_server.store.sql import Store
+from fanfold_server.workshop import (
+    engine_options,
+    make_folders,
+    make_shelf,
+    open_provisioning,
+    opened_once,
+)
 
 MIB = 1024 * 1024
 
@@ -64,6 +70,7 @@ class Running:
 
     Attributes:
         environments: lists the environments.
+        provisioning: makes and removes them.
         jobs: what runs while nobody waits.
         runs: answers the run routes.
         run_paths: the OpenAPI path items of what `runs` answers.
@@ -71,6 +78,7 @@ class Running:
     """
 
     environments: Environments
+    provisioning: Provisioning
     jobs: Jobs
     runs: RunApp
     run_paths: Mapping[str, Any]
@@ -115,6 +123,7 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
                 access=access,
                 library=library,
                 environments=running.environments,
+                provisioning=running.provisioning,
                 jobs=running.jobs,
                 callbacks=Callbacks(store=store.callbacks, ledger=store.ledger),
                 tables=Tables(store.tables, rows.files, store.accounts),
@@ -144,10 +153,13 @@ async def open_agent(settings: Settings) -> AsyncIterator[None]:
     """
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_state(settings))
-        environments = _environments(settings)
+        sandbox = opened_once(settings)
+        environments = _environments(settings, make_shelf(settings, sandbox))
         rows = await stack.enter_async_context(_open_rows(settings, store))
         asking = _asking(store, rows)
-        engine = await stack.enter_async_context(_open_engine(settings, environments, asking))
+        engine = await stack.enter_async_context(
+            _open_engine(settings, sandbox, environments, asking)
+        )
         blobs = _blobs(settings)
         await stack.enter_async_context(
             _open_dispatcher(settings, store, blobs, engine, environments)
@@ -160,7 +172,9 @@ async def _open_running(
     settings: Settings, store: Store, access: Access, library: Library, rows: Rows
 ) -> AsyncIterator[Running]:
     """Open jobs, engine, environments and applying; close them in the reverse order."""
-    environments = _environments(settings)
+    sandbox = opened_once(settings)
+    shelf = make_shelf(settings, sandbox)
+    environments = _environments(settings, shelf)
     blobs = _blobs(settings)
     jobs = Jobs(
         store=store.jobs,
@@ -180,9 +194,12 @@ async def _open_running(
     async with AsyncExitStack() as stack:
         applying: Applying | Relaying
         health: Callable[[], Mapping[str, object]]
+        warm: Callable[[], list[Warm]] = list
         if settings.agent:
             asking = _asking(store, rows)
-            engine = await stack.enter_async_context(_open_engine(settings, environments, asking))
+            engine = await stack.enter_async_context(
+                _open_engine(settings, sandbox, environments, asking)
+            )
             await stack.enter_async_context(
                 _open_dispatcher(settings, store, blobs, engine, environments)
             )
@@ -193,6 +210,7 @@ async def _open_running(
                 max_answer_bytes=max_answer_bytes,
             )
             health = engine.describe
+            warm = engine.warm
         else:
             applying = Relaying(
                 store=store.jobs,
@@ -214,8 +232,12 @@ async def _open_running(
         )
         keeper.open()
         stack.push_async_callback(keeper.close)
+        provisioning = await stack.enter_async_context(
+            open_provisioning(settings, shelf, store.environments, warm)
+        )
         yield Running(
             environments=environments,
+            provisioning=provisioning,
             jobs=jobs,
             runs=RunRoute(
                 access=access,
@@ -234,12 +256,8 @@ async def _open_running(
         )
 
 
-def _environments(settings: Settings) -> Folders:
-    environments = Folders(
-        folders=(settings.data / "environments", *settings.environment_dirs),
-        default=settings.default_environment,
-        fallback=Path(sys.prefix),
-    )
+def _environments(settings: Settings, shelf: BuiltShelf) -> Folders:
+    environments = make_folders(settings, shelf)
     if environments.uses_own_interpreter:
         structlog.get_logger("fanfold_server").warning(
             "no environment of its own",
@@ -340,24 +358,15 @@ def _asking(store: Store, rows: Rows) -> Asking:
 
 @asynccontextmanager
 async def _open_engine(
-    settings: Settings, environments: Folders, answerer: Answerer
+    settings: Settings,
+    sandbox: Callable[[], Awaitable[Sandbox]],
+    environments: Folders,
+    answerer: Answerer,
 ) -> AsyncIterator[LocalEngine]:
     """Start the engine of this machine."""
     engine = LocalEngine(
-        options=EngineOptions(
-            workers=settings.workers,
-            pools=settings.pools,
-            max_queued_runs=settings.max_queued_runs,
-            reuse=settings.reuse,
-            preload=settings.preload,
-            limits=RunLimits(
-                max_len=settings.max_output_len,
-                max_value_bytes=settings.max_value_mib * MIB,
-                max_log_bytes=settings.max_log_kib * 1024,
-                refuse_output=settings.print_is_error,
-            ),
-        ),
-        sandbox=await open_sandbox(settings),
+        options=engine_options(settings),
+        sandbox=await sandbox(),
         cache=settings.data / "cache",
         spare=environments.find(None),
         answerer=answerer,
@@ -367,45 +376,6 @@ async def _open_engine(
         yield engine
     finally:
         await engine.close()
-
-
-async def open_sandbox(settings: Settings) -> Sandbox:
-    """Find out what isolation works here, and say in the log what is missing.
-
-    Raises:
-        SettingsError: it is not what the settings ask for.
-    """
-    try:
-        ladder = await asyncio.to_thread(climb, settings.isolation)
-        require(ladder, settings.isolation_required)
-    except IsolationMissing as exc:
-        raise SettingsError(str(exc)) from exc
-    sandbox = make_sandbox(settings, ladder)
-    said = sandbox.describe()
-    log = structlog.get_logger("fanfold_server")
-    say = log.warning if ladder.rung < Rung.CONFINED else log.info
-    say("isolation", **{key: said[key] for key in ("rung", "own_user_id", "network", "missing")})
-    return sandbox
-
-
-def make_sandbox(settings: Settings, ladder: Ladder) -> Sandbox:
-    """Make what the settings say of what works here."""
-    return Sandbox(
-        Limits(
-            memory_mib=settings.worker_memory_mib,
-            files=settings.worker_files,
-            processes=settings.worker_processes,
-            file_mib=settings.worker_file_mib,
-            tmp_mib=settings.worker_tmp_mib,
-        ),
-        ladder,
-        Openings(
-            network=frozenset(settings.network),
-            readable=settings.worker_reads,
-            writable=settings.worker_writes,
-        ),
-        allow_root=settings.allow_root_functions,
-    )
 
 
 @asynccontextmanager

@@ -40,7 +40,6 @@ def doctor(*, as_json: bool, data: Path | None) -> None:
 
 def examine(settings: Settings) -> dict[str, Any]:
     """Return what `doctor --json` prints."""
-    from fanfold_server.compose import make_sandbox
     from fanfold_server.engine.ladder import (
         OPEN_WITHOUT,
         IsolationMissing,
@@ -48,6 +47,7 @@ def examine(settings: Settings) -> dict[str, Any]:
         climb,
         require,
     )
+    from fanfold_server.workshop import make_sandbox
 
     whole = climb(try_all=True)
     reason = None

@@ -98,9 +98,15 @@ class Settings(BaseSettings):
     )
 
     # ------------------------------------------------------------------------- environments
+    environments: Path | None = Field(
+        None,
+        description="Directory in which environments are built and registered; otherwise "
+        "DATA/environments. A server that root starts runs functions under other user ids: these "
+        "have to reach it.",
+    )
     environment_dirs: Annotated[tuple[Path, ...], NoDecode] = Field(
         (),
-        description="Directories in which environments are looked for, besides DATA/environments; "
+        description="Directories in which environments are looked for besides; "
         'several are separated by ":".',
     )
     default_environment: Path | None = Field(
@@ -112,6 +118,13 @@ class Settings(BaseSettings):
         ("numpy", "pandas", "matplotlib.pyplot"),
         description="Modules that workers have imported before a run, where the environment has "
         'them; several are separated by ",".',
+    )
+
+    user_environments: bool = Field(
+        False, description="Let every user make environments, of names and versions of packages."
+    )
+    max_user_environments: int = Field(
+        10, ge=1, description="Environments that one user may have, who is no administrator."
     )
 
     # ------------------------------------------------------------------------------ workers
@@ -369,6 +382,11 @@ class Settings(BaseSettings):
     def tls(self) -> bool:
         """Whether the server speaks TLS itself."""
         return self.tls_certificate is not None
+
+    @property
+    def environments_folder(self) -> Path:
+        """Where environments are built and registered: absolute, it is written into files."""
+        return (self.environments or self.data / "environments").absolute()
 
     @property
     def database_file(self) -> Path:

@@ -18,6 +18,7 @@ ACCOUNT = "account"  # a grant names one, and says when there is none
 PART = "part"  # of an object that the path names before it
 WORD = "word"  # one of a few fixed words
 SHARED = "shared"  # the operator's, for everyone
+BUILD = "build"  # seen by its owner and administrators: see `test_environments_built.py`
 PLAIN = None  # names nothing
 
 PATH_MEMBERS: dict[str, tuple[str, ...]] = {
@@ -38,6 +39,12 @@ PATH_MEMBERS: dict[str, tuple[str, ...]] = {
     "/api/v1/tables/{name}/preview": (TABLE,),
     "/api/v1/tables/{name}/grants": (TABLE,),
     "/api/v1/tables/{name}/grants/{grantee}": (TABLE, ACCOUNT),
+    "/api/v1/environments": (),
+    "/api/v1/environments/{name}": (SHARED,),
+    "/api/v1/environments/{name}/rollback": (SHARED,),
+    "/api/v1/environment-builds": (),
+    "/api/v1/environment-builds/{buildId}": (BUILD,),
+    "/api/v1/environment-builds/{buildId}/log": (BUILD,),
     "/oml/api/py-scripts": (),
     "/oml/api/py-scripts/v1": (),
     "/oml/api/py-scripts/v2": (),
@@ -115,19 +122,24 @@ BODY: dict[str, str | None] = {
     "callbackUrl": PLAIN,
     "canary": PLAIN,
     "checkArguments": PLAIN,
+    "channels": PLAIN,
     "comments": PLAIN,
     "description": PLAIN,
     "envName": SHARED,
+    "format": WORD,
     "global": PLAIN,
     "grant_type": WORD,
     "graphicsFlag": PLAIN,
     "groupBy": PLAIN,
     "input": TABLE,
+    "maker": WORD,
     "maxFailures": PLAIN,
+    "name": SHARED,
     "onError": WORD,
     "orderBy": PLAIN,
     "orderWithin": PLAIN,
     "overwrite": PLAIN,
+    "packages": PLAIN,
     "parallel": PLAIN,
     "parallelFlag": PLAIN,
     "parameters": PLAIN,
@@ -138,6 +150,8 @@ BODY: dict[str, str | None] = {
     "seed": PLAIN,
     "service": WORD,
     "source": SHARED,
+    "spec": PLAIN,
+    "tags": PLAIN,
     "timeout": PLAIN,
     "times": PLAIN,
     "token": PLAIN,

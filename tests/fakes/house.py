@@ -39,7 +39,8 @@ class OneEnvironment:
         self.here = True
         self.prefix = prefix
 
-    def find(self, name: str | None) -> Environment:
+    def find(self, name: str | None, version: int | None = None) -> Environment:
+        _ = version  # there is but one
         if not self.here:
             raise UnknownEnvironment(f"There is no environment {name!r}.")
         return Environment(name="default", prefix=self.prefix, kind="venv")

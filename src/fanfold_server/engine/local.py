@@ -24,7 +24,7 @@ from fanfold_server.engine.running import LocalRun
 from fanfold_server.engine.sandbox import Sandbox
 from fanfold_server.engine.verdicts import lost, named, never_begun, timed_out
 from fanfold_server.engine.worker import Forged, Owner, State, Worker, end_frame, lease_frame
-from fanfold_server.model.environment import Environment
+from fanfold_server.model.environment import Environment, Warm
 from fanfold_server.model.errors import EngineUnavailable, Overloaded, RunTimedOut, ShuttingDown
 from fanfold_server.model.outcome import Failed, Outcome, Values
 
@@ -152,6 +152,15 @@ class LocalEngine:
             "busy": self._pools.busy,
             "runs": len(self._runs),
         }
+
+    def warm(self) -> list[Warm]:
+        """List the interpreters that have started for somebody, and their workers."""
+        return self._pools.warm()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the interpreter that was started last has said of itself."""
+        return self._pools.facts
 
     async def close(self) -> None:
         """End every run with ShuttingDown and every process that was started."""

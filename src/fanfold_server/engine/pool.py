@@ -10,6 +10,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
+from fanfold_server.engine.uses import note_use
 from fanfold_server.engine.worker import Owner, State, Worker
 from fanfold_server.engine.zygote import Zygote
 
@@ -26,6 +27,9 @@ MAX_AGE_S = 1_800.0
 
 SILENCE_S = 15.0
 """How long a process may take to start or to end when told; then whoever did not do it is ended."""
+
+NOTE_S = 10.0
+"""How often at most the time of an environment's last use is written down."""
 
 MAX_FAILED_STARTS = 3
 """Workers in a row that may end before their first word; then their zygote is ended."""
@@ -70,6 +74,7 @@ class Pool:
         self._idle: list[Worker] = []
         self._host = host
         self._wanted_early = 0
+        self._noted = float("-inf")
         zygote.on_message = self._message
         zygote.on_end = self._zygote_ended
         zygote.ready.add_done_callback(self._ready)
@@ -99,6 +104,12 @@ class Pool:
 
     def has_idle(self, *, untouched: bool) -> bool:
         return any(not w.runs for w in self._idle) if untouched else bool(self._idle)
+
+    def note_use(self) -> None:
+        """Leave word beside the environment that it is in use; called every now and then."""
+        if self.last_used - self._noted >= NOTE_S:
+            self._noted = self.last_used
+            note_use(self.zygote.environment)
 
     @property
     def untouched(self) -> int:

@@ -13,8 +13,9 @@ from fanfold_server.engine.pool import Host, Pool
 from fanfold_server.engine.port import Work
 from fanfold_server.engine.sandbox import RootRefused, Sandbox
 from fanfold_server.engine.scratch import Scratch
+from fanfold_server.engine.uses import is_going
 from fanfold_server.engine.zygote import Zygote
-from fanfold_server.model.environment import Environment
+from fanfold_server.model.environment import Environment, Warm
 
 REFILL_AFTER_S = 1.0
 """How long after the spare zygote was taken the next is started: the run goes first."""
@@ -92,19 +93,22 @@ class Pools:
 
     def of(self, work: Work) -> Pool | None:
         """Return the pool for a work, a new one if need be; None if no process can be started."""
-        key = (work.script.owner, work.environment.name)
+        return self._pool(work.script.owner, work.environment)
+
+    def _pool(self, owner: str, environment: Environment) -> Pool | None:
+        key = (owner, environment.label)
         pool = self._pools.get(key)
-        if pool is not None and pool.zygote.environment == work.environment:
+        if pool is not None and pool.zygote.environment == environment:
             return pool
         if pool is not None:  # the name stands for another prefix now
             self._leaving.append(self._pools.pop(key))
         self._make_room()
         try:
-            zygote = self._take_spare(work.environment) or self._new_zygote(work.environment)
+            zygote = self._take_spare(environment) or self._new_zygote(environment)
         except (OSError, RootRefused) as exc:
             self._refusal = str(exc)
             return None
-        pool = self._pools[key] = Pool(owner=work.script.owner, zygote=zygote, host=self._host)
+        pool = self._pools[key] = Pool(owner=owner, zygote=zygote, host=self._host)
         return pool
 
     def _make_room(self) -> None:
@@ -121,8 +125,8 @@ class Pools:
             sandbox=self._sandbox,
             bundle=self._bundle,
             scratch=self._scratch.path,
-            cache=self._cache / environment.name,
-            preload=self._preload,
+            cache=self._cache / environment.label,
+            preload=self._preload if environment.preload is None else environment.preload,
         )
 
     def _take_spare(self, environment: Environment) -> Zygote | None:
@@ -146,6 +150,21 @@ class Pools:
         except (OSError, RootRefused):  # the first run will say why
             self._spare = None
 
+    def warm(self) -> list[Warm]:
+        """List the interpreters that have started for somebody, and their workers."""
+        return [
+            Warm(
+                owner=pool.owner,
+                environment=pool.zygote.environment.name,
+                version=pool.zygote.environment.version,
+                workers=len(pool.workers),
+                busy=pool.busy,
+                preloaded=False,
+            )
+            for pool in self._pools.values()
+            if pool.zygote.ready.done()
+        ]
+
     # ------------------------------------------------------------------ the end
 
     def drop(self, pool: Pool) -> None:
@@ -157,8 +176,16 @@ class Pools:
     def retire_idle(self, before: float) -> None:
         """End the pools that nobody has used since `before` (monotonic seconds), or can use."""
         for key, pool in list(self._pools.items()):
-            if _is_idle(pool) and pool.last_used < before:
+            if _is_idle(pool) and (pool.last_used < before or is_going(pool.zygote.environment)):
                 self._retire(key)
+            else:
+                pool.note_use()
+        spare = self._spare_environment
+        if spare is not None and is_going(spare):
+            self._spare_environment = None
+            if self._spare is not None:
+                self._later(self._spare.close())
+                self._spare = None
         for pool in [pool for pool in self._leaving if _is_idle(pool)]:
             self._leaving.remove(pool)
             self._later(pool.close())

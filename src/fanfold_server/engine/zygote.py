@@ -18,6 +18,7 @@ from typing import Any
 from fanfold_server.engine.sandbox import Sandbox
 from fanfold_server.engine.scratch import remove_tree
 from fanfold_server.engine.strays import kill_strays
+from fanfold_server.engine.uses import Use
 from fanfold_server.model.environment import Environment
 
 _STDERR_TAIL = 4_000
@@ -64,6 +65,8 @@ class Zygote:
         self._prepare_home(uid)
         self._control, theirs = socket.socketpair()
         with ExitStack() as unless_started, self._log.open("wb") as log, theirs:
+            self._use = Use(environment)
+            unless_started.callback(self._use.close)
             unless_started.callback(self._control.close)
             unless_started.callback(remove_tree, self._home)
             launch = sandbox.launch(environment, uid=uid, bundle=bundle, home=self._home)
@@ -215,6 +218,7 @@ class Zygote:
         await asyncio.to_thread(kill_strays, self._home, self._uid)
         await asyncio.to_thread(remove_tree, self._home)
         self._log.unlink(missing_ok=True)
+        self._use.close()
 
 
 def copy_plain_file(source: Path, target: Path) -> None:

@@ -13,10 +13,13 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+from fanfold_server.environments.places import bytes_below
+from fanfold_server.environments.shelf import BuiltShelf
 from fanfold_server.model.actor import Actor
-from fanfold_server.model.environment import DEFAULT_ENVIRONMENT, Environment
+from fanfold_server.model.environment import APPLICATION, DEFAULT_ENVIRONMENT, Environment, Made
 from fanfold_server.model.errors import UnknownEnvironment
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -48,17 +51,28 @@ class Folders:
         default: prefix for runs that name no environment; without it the one called "default",
             else `fallback`.
         fallback: the prefix of the server's own interpreter.
+        shelf: knows which of them were built here, and their versions; None: none was.
     """
 
-    def __init__(self, *, folders: Iterable[Path], default: Path | None, fallback: Path) -> None:
+    def __init__(
+        self,
+        *,
+        folders: Iterable[Path],
+        default: Path | None,
+        fallback: Path,
+        shelf: BuiltShelf | None = None,
+    ) -> None:
         self._folders = tuple(folders)
+        self._shelf = shelf
         self._default = default
         self._fallback = fallback
         self._known: dict[str, Environment] = {}
         self._read_at = float("-inf")
         self._sizes: dict[Path, tuple[float, int]] = {}
 
-    def find(self, name: str | None) -> Environment:
+    def find(self, name: str | None, version: int | None = None) -> Environment:
+        if version is not None:
+            return self._of_version(name or DEFAULT_ENVIRONMENT, version)
         now = time.monotonic()
         if now - self._read_at > FRESH_S:
             self._known = {e.name: e for e in self._scan()}
@@ -68,6 +82,15 @@ class Folders:
             raise _unknown(name or DEFAULT_ENVIRONMENT, list(self._known))
         return found
 
+    def _of_version(self, name: str, version: int) -> Environment:
+        made = self._shelf.find(name, version) if self._shelf and NAME.fullmatch(name) else None
+        if self._shelf is None or made is None:
+            raise UnknownEnvironment(
+                f'There is no version {version} of an environment "{name}" on this machine.',
+                field="envName",
+            )
+        return self._shelf.environment(made)
+
     @property
     def uses_own_interpreter(self) -> bool:
         """Whether runs that name no environment take place beside the server's own packages."""
@@ -75,7 +98,7 @@ class Folders:
 
     def _scan(self) -> Iterator[Environment]:
         """Yield what is there; of one name the last wins."""
-        yield self._environment(DEFAULT_ENVIRONMENT, self._fallback, "venv")
+        yield Environment(name=DEFAULT_ENVIRONMENT, prefix=self._fallback.resolve(), kind="venv")
         for folder in reversed(self._folders):
             try:
                 children = sorted(folder.iterdir())
@@ -83,15 +106,22 @@ class Folders:
                 continue
             for child in children:
                 kind = kind_of(child) if NAME.fullmatch(child.name) else None
-                if kind is not None:
-                    yield self._environment(child.name, child, kind)
+                environment = self._environment(child.name, child, kind) if kind else None
+                if environment is not None:
+                    yield environment
         if self._default is not None:
             kind = kind_of(self._default) or "venv"
-            yield self._environment(DEFAULT_ENVIRONMENT, self._default, kind)
+            chosen = self._environment(DEFAULT_ENVIRONMENT, self._default, kind)
+            if chosen is not None:
+                yield chosen
 
-    @staticmethod
-    def _environment(name: str, prefix: Path, kind: str) -> Environment:
-        return Environment(name=name, prefix=prefix.resolve(), kind=kind)
+    def _environment(self, name: str, prefix: Path, kind: str) -> Environment | None:
+        """Describe what lies at a path; None for a version of ours that is not whole."""
+        real = prefix.resolve()
+        if self._shelf is not None and self._shelf.has(real):
+            made = self._shelf.at(real)
+            return None if made is None else replace(self._shelf.environment(made), name=name)
+        return Environment(name=name, prefix=real, kind=kind)
 
     async def listing(self, actor: Actor) -> list[dict[str, object]]:
         _ = actor  # every environment is everyone's
@@ -103,13 +133,16 @@ class Folders:
 
     def _describe(self, environment: Environment) -> dict[str, object]:
         prefix = environment.prefix
+        made = self._shelf.at(prefix) if self._shelf is not None else None
+        if made is not None:
+            return _described(environment.name, made)
         packages = _packages(prefix)
         return {
             "size": human_size(self._size(prefix)),
             "name": environment.name,
             "description": f"{environment.kind} environment with Python {_python(prefix)}",
             "number_of_installed_packages": len(packages),
-            "tags": {"python": _python(prefix), "application": "OML4PY"},
+            "tags": {"python": _python(prefix), "application": APPLICATION},
         }
 
     def _size(self, prefix: Path) -> int:
@@ -117,8 +150,18 @@ class Folders:
         changed = max((p.stat().st_mtime for p in _site_packages(prefix)), default=0.0)
         known = self._sizes.get(prefix)
         if known is None or known[0] != changed:
-            known = self._sizes[prefix] = (changed, _bytes_below(prefix))
+            known = self._sizes[prefix] = (changed, bytes_below(prefix))
         return known[1]
+
+
+def _described(name: str, made: Made) -> dict[str, object]:
+    return {
+        "size": human_size(made.size_bytes),
+        "name": name,
+        "description": made.description,
+        "number_of_installed_packages": len(made.packages),
+        "tags": dict(made.tags),
+    }
 
 
 def human_size(size_bytes: int) -> str:
@@ -154,14 +197,3 @@ def _python(prefix: Path) -> str:
     """Return the `major.minor` of a prefix's Python, from the name of its library folder."""
     sites = _site_packages(prefix)
     return sites[0].parent.name.removeprefix("python") if sites else "unknown"
-
-
-def _bytes_below(directory: Path) -> int:
-    total = 0
-    for folder, _, files in os.walk(directory):
-        for name in files:
-            try:
-                total += (Path(folder) / name).lstat().st_size
-            except OSError:  # removed meanwhile
-                continue
-    return total

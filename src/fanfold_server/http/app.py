@@ -24,6 +24,7 @@ from fanfold_server.http import (
 from fanfold_server.http import (
     callbacks as callback_routes,
 )
+from fanfold_server.http import environments as environment_routes
 from fanfold_server.http import tables as table_routes
 from fanfold_server.http.access_log import Served
 from fanfold_server.http.front import Front, RunApp
@@ -35,6 +36,7 @@ from fanfold_server.service.access import Access
 from fanfold_server.service.callbacks import Callbacks
 from fanfold_server.service.jobs import Jobs
 from fanfold_server.service.library import Library
+from fanfold_server.service.provisioning import Provisioning
 from fanfold_server.service.tables import Tables
 
 _ROUTERS = (auth.router, scripts.router, oml.router, pages.router)
@@ -53,6 +55,7 @@ def build_app(
     callbacks: Callbacks | None = None,
     tables: Tables | None = None,
     max_table_bytes: int = 0,
+    provisioning: Provisioning | None = None,
     run_paths: Mapping[str, Any] | None = None,
     public_url: str | None = None,
     trust_forwarded: bool = False,
@@ -72,6 +75,7 @@ def build_app(
         callbacks: what is told of jobs' ends; there if jobs are.
         tables: users' tables; None: this server keeps none, and has no routes of them.
         max_table_bytes: the longest body that is loaded as a table, if more than another's.
+        provisioning: makes environments; None: this server makes none, and has no routes of it.
         run_paths: the OpenAPI path items of what `runs` answers.
         public_url: scheme, host and port under which clients reach the server; without it,
             links are made from the request's own Host header.
@@ -90,6 +94,8 @@ def build_app(
     routers = _ROUTERS if jobs is None else (*_ROUTERS, *_JOB_ROUTERS)
     if tables is not None:
         routers = (*routers, table_routes.router)
+    if provisioning is not None:
+        routers = (*routers, environment_routes.router)
     for router in routers:
         app.include_router(router)
     add_handlers(app, [route for router in routers for route in router.routes])
@@ -105,6 +111,7 @@ def build_app(
         jobs=jobs,
         callbacks=callbacks,
         tables=tables,
+        provisioning=provisioning,
     )
     document = describe(app, version=version, run_paths=run_paths or {}, public_url=public_url)
     app.state.openapi_json = orjson.dumps(document)

@@ -124,7 +124,12 @@ class RunRoute:
             status = 400
             indexed = not isinstance(apply.split, Once | Whole)
             answer = [orjson.dumps(failure_members(answer, indexed=indexed))]
-        own = _headers(request, seed=apply.seed, script_version=script.version)
+        own = _headers(
+            request,
+            seed=apply.seed,
+            script_version=script.version,
+            environment_version=apply.environment.version,
+        )
         own.append(JSON_TYPE)
         common, lines = _COMMON[path.version]
         size = sum(map(len, answer))
@@ -157,7 +162,12 @@ class RunRoute:
         headers = [
             (b"content-length", b"0"),
             (b"location", url.encode("latin-1")),
-            *_headers(request, seed=spec.seed, script_version=spec.script_version),
+            *_headers(
+                request,
+                seed=spec.seed,
+                script_version=spec.script_version,
+                environment_version=spec.environment_version,
+            ),
             *_COMMON[path.version][0],
         ]
         await send({"type": "http.response.start", "status": 201, "headers": headers})
@@ -224,12 +234,16 @@ def idempotency_key(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     return None
 
 
-def _headers(request: RunRequest, *, seed: int, script_version: int) -> Headers:
+def _headers(
+    request: RunRequest, *, seed: int, script_version: int, environment_version: int | None
+) -> Headers:
     """List what every answer to a run that was begun carries of its own."""
     headers = [
         (b"fanfold-seed", b"%d" % seed),
         (b"fanfold-script-version", b"%d" % script_version),
     ]
+    if environment_version is not None:
+        headers.append((b"fanfold-environment-version", b"%d" % environment_version))
     if request.warnings:
         headers += [(b"warning", f'299 fanfold "{w}"'.encode()) for w in request.warnings]
     return headers

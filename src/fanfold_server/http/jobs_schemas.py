@@ -130,6 +130,9 @@ class JobOut(_Answer):
     verb: Annotated[str, Field(description="What was asked for: do-eval, index-apply, …")]
     script: JobScript
     environment: str
+    environment_version: Annotated[
+        int | None, Field(description="Of an environment that was built by fanfold.")
+    ]
     seed: int
     graphics: bool
     service: str
@@ -325,6 +328,7 @@ def _described(job: Job, now: datetime) -> dict[str, Any]:
             digest=spec.digest,
         ),
         "environment": spec.environment,
+        "environment_version": spec.environment_version,
         "seed": spec.seed,
         "graphics": spec.graphics,
         "service": spec.service,

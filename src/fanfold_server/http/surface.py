@@ -21,6 +21,7 @@ from fanfold_server.service.access import Access
 from fanfold_server.service.callbacks import Callbacks
 from fanfold_server.service.jobs import Jobs
 from fanfold_server.service.library import Library
+from fanfold_server.service.provisioning import Provisioning
 from fanfold_server.service.tables import Tables
 
 _SCHEME = "bearer"
@@ -45,6 +46,7 @@ class Surface:
         version: fanfold's.
         jobs: None on a server that runs none; then there are no routes of jobs.
         callbacks: there if jobs are.
+        provisioning: None on a server that builds no environments; then there are no routes of it.
         tables: None on a server that keeps none; then there are no routes of tables.
         columnar: makes Arrow and Parquet files of jobs' values.
     """
@@ -59,6 +61,7 @@ class Surface:
     callbacks: Callbacks | None = None
     tables: Tables | None = None
     columnar: Columnar = field(default_factory=Columnar)
+    provisioning: Provisioning | None = None
 
     def base_url(self, request: Request) -> str:
         """Say under which scheme, host and port the client reaches this server."""
@@ -138,9 +141,16 @@ async def _tables(request: Request) -> Tables:
     return tables
 
 
+async def _provisioning(request: Request) -> Provisioning:
+    provisioning = surface_of(request).provisioning
+    assert provisioning is not None  # else the app has no routes that ask
+    return provisioning
+
+
 SurfaceOf = Annotated[Surface, Depends(_surface)]
 JobsOf = Annotated[Jobs, Depends(_jobs)]
 CallbacksOf = Annotated[Callbacks, Depends(_callbacks)]
+ProvisioningOf = Annotated[Provisioning, Depends(_provisioning)]
 TablesOf = Annotated[Tables, Depends(_tables)]
 Caller = Annotated[Actor, Depends(_caller)]
 """Only on a `CallerRoute`."""

@@ -90,6 +90,7 @@ class JobSpec:
         digest: of the script's source.
         callback_url: whom to tell of its end.
         callback_origin: under which scheme, host and port that one knows this server.
+        environment_version: of an environment that was built by fanfold; None for any other.
     """
 
     owner: str
@@ -116,6 +117,7 @@ class JobSpec:
     comments: str | None = None
     callback_url: str | None = None
     callback_origin: str | None = None
+    environment_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

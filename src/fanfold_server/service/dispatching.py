@@ -333,7 +333,7 @@ class Dispatcher:
         try:
             if batch.fence > MAX_LEASES:
                 raise EngineUnavailable(f"its agent was lost {batch.fence - 1} times")
-            environment = self._environments.find(spec.environment)
+            environment = self._environments.find(spec.environment, spec.environment_version)
             work = _work(spec, batch, environment, left_s, lent)
             held.running = self._engine.start(work, recorder)
             before = time.monotonic()

@@ -141,6 +141,7 @@ def spec_of(
         source=script.source,
         entry=script.entry,
         environment=apply.environment.name,
+        environment_version=apply.environment.version,
         times=times,
         parameters=apply.parameters,
         degree=min(apply.degree, times),

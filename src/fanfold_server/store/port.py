@@ -16,6 +16,7 @@ from typing import Protocol
 from fanfold_server.model.actor import Account, Actor, Role
 from fanfold_server.model.script import Grant, Script, ScriptType
 from fanfold_server.store.callbacks_port import CallbackStore
+from fanfold_server.store.environments_port import EnvironmentUses
 from fanfold_server.store.jobs_port import (
     INLINE_BYTES,
     BatchRecord,
@@ -60,6 +61,7 @@ __all__ = [
     "Creator",
     "Credentials",
     "Draft",
+    "EnvironmentUses",
     "FailureGroup",
     "Failures",
     "Found",

@@ -194,6 +194,8 @@ job = Table(
     Column("digest", String(64), ForeignKey("source.digest"), nullable=False, index=True),
     Column("entry", Text(), nullable=False),
     Column("environment", String(64), nullable=False),
+    # Of one that was built here; else there is none.
+    Column("environment_version", Integer(), nullable=True),
     Column("times", Integer(), nullable=False),
     Column("parameters", LargeBinary(), nullable=False),
     Column("degree", Integer(), nullable=False),

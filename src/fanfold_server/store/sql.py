@@ -22,6 +22,7 @@ from fanfold_server.store.migrating import StoreUnusable, migrate
 from fanfold_server.store.signalling import Hub, Listener
 from fanfold_server.store.sql_accounts import SqlAccounts, SqlSessions
 from fanfold_server.store.sql_callbacks import SqlCallbacks
+from fanfold_server.store.sql_environments import SqlEnvironments
 from fanfold_server.store.sql_jobs import SqlJobs
 from fanfold_server.store.sql_ledger import SqlLedger
 from fanfold_server.store.sql_scripts import SqlScripts
@@ -80,6 +81,7 @@ class Store:
     ledger: SqlLedger
     tables: SqlTables
     callbacks: SqlCallbacks
+    environments: SqlEnvironments
     signals: Hub
 
 
@@ -132,6 +134,7 @@ async def open_store(url: URL, *, min_free_bytes: int = 0) -> AsyncIterator[Stor
             ledger=SqlLedger(database),
             tables=SqlTables(database),
             callbacks=SqlCallbacks(database, writer),
+            environments=SqlEnvironments(database),
             signals=signals,
         )
 

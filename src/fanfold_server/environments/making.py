@@ -1,0 +1,139 @@
+"""The making of one version: install, compile, activate, probe, measure. Nothing is kept here.
+
+    lock ──▶ install ──▶ compile ──▶ activate ──▶ probe ──▶ read-only
+
+What the packages bring along (activation scripts, what an import runs) is only ever executed by the
+probe, in the sandbox in which users' functions run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from fanfold_server.environments.activation import ACTIVATE, is_needed
+from fanfold_server.environments.commands import run
+from fanfold_server.environments.places import bytes_below, make_read_only
+from fanfold_server.environments.port import Installer, Probe
+from fanfold_server.model.environment import Environment, Hello, Made, Maker, Recipe
+from fanfold_server.model.errors import BuildFailed
+
+COMPILE_LIMIT_S = 900.0
+
+_PROBE = "def probe():\n    return 1\n"
+
+Say = Callable[[str, float], None]
+
+
+class Making:
+    """Makes versions.
+
+    Args:
+        installers: who solves and installs.
+        probe: starts interpreters as runs do.
+        say: is told each step, and how much is done: 0 … 1.
+    """
+
+    def __init__(self, installers: Mapping[Maker, Installer], probe: Probe, say: Say) -> None:
+        self._installers = installers
+        self._probe = probe
+        self._say = say
+
+    async def lock(self, recipe: Recipe, log: Path, guard: int) -> str:
+        """Decide which packages exactly; see `Installer.lock`."""
+        return await self._installer(recipe).lock(recipe, log, guard)
+
+    async def make(
+        self,
+        made: Made,
+        lock: str,
+        log: Path,
+        guard: int,
+        environment_of: Callable[[Made], Environment],
+    ) -> Made:
+        """Make what is described, and describe what was made.
+
+        Args:
+            made: all but what only the finished prefix can tell.
+
+        Raises:
+            BuildFailed: a step failed; the prefix may be half there.
+        """
+        prefix = made.prefix
+        self._say("install", 0.1)
+        await self._installer(made.recipe).install(made.recipe, lock, prefix, log, guard)
+        self._say("compile", 0.5)
+        # No .pth file runs with -S, and nothing is imported: what is compiled is only read.
+        argv = [str(prefix / "bin" / "python"), "-I", "-S", "-m", "compileall", "-q", "-j", "2"]
+        await run(
+            [*argv, str(prefix / "lib")],
+            log=log,
+            guard=guard,
+            limit_s=COMPILE_LIMIT_S,
+            tolerated=frozenset({1}),  # some packages carry files that are not for this Python
+        )
+        await asyncio.to_thread(make_read_only, prefix)
+        environment = replace(environment_of(made), use=None)
+        self._say("activate", 0.7)
+        environment = await self._activate(environment)
+        self._say("probe", 0.8)
+        hello, environment = await self._try(environment, log)
+        packages, size_bytes = await asyncio.to_thread(_measure, prefix)
+        return replace(
+            made,
+            python=hello.python,
+            packages=packages,
+            size_bytes=size_bytes,
+            variables=environment.variables,
+            preload=environment.preload,
+        )
+
+    async def _activate(self, environment: Environment) -> Environment:
+        """Find the variables that activation sets; a recipe's own come last."""
+        if not is_needed(environment.prefix):
+            return environment
+        bare = replace(environment, preload=())
+        _, values = await self._probe(bare, (ACTIVATE,))
+        return replace(environment, variables={**json.loads(values[0]), **environment.variables})
+
+    async def _try(self, environment: Environment, log: Path) -> tuple[Hello, Environment]:
+        """Start it and call something; once more without preloading if that does not work."""
+        try:
+            hello, _ = await self._probe(environment, (_PROBE, _PROBE))
+        except BuildFailed as exc:
+            _note(log, f"{exc.message}\ntrying without preloading")
+            environment = replace(environment, preload=())
+            hello, _ = await self._probe(environment, (_PROBE, _PROBE))
+        for module, traceback in hello.preload_failures.items():
+            _note(log, f"{module} cannot be imported:\n{traceback}")
+        return hello, environment
+
+    def _installer(self, recipe: Recipe) -> Installer:
+        installer = self._installers.get(recipe.maker)
+        if installer is None:
+            raise BuildFailed(f"This server cannot make environments with {recipe.maker}.")
+        return installer
+
+
+def _note(log: Path, text: str) -> None:
+    with log.open("a") as file:
+        file.write(text + "\n")
+
+
+def _measure(prefix: Path) -> tuple[dict[str, str], int]:
+    return packages_in(prefix), bytes_below(prefix)
+
+
+def packages_in(prefix: Path) -> dict[str, str]:
+    """List what is installed, by the names of its records: conda's first, then pip's."""
+    found: dict[str, str] = {}
+    for record in prefix.glob("conda-meta/*.json"):
+        name, version, _build = record.stem.rsplit("-", 2)
+        found[name] = version
+    for folder in prefix.glob("lib/python3*/site-packages/*.dist-info"):
+        name, _, version = folder.name.removesuffix(".dist-info").partition("-")
+        found.setdefault(name.lower().replace("_", "-"), version)
+    return dict(sorted(found.items()))

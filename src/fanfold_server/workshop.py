@@ -1,0 +1,154 @@
+"""Put together what runs functions and what makes the environments for that.
+
+A part of `compose`, apart from it, so that the operator's commands for environments do not load the
+web framework.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import structlog
+
+from fanfold_server.engine.ladder import IsolationMissing, Ladder, Rung, climb, require
+from fanfold_server.engine.options import EngineOptions
+from fanfold_server.engine.probing import Prober
+from fanfold_server.engine.running import RunLimits
+from fanfold_server.engine.sandbox import Limits, Openings, Sandbox
+from fanfold_server.environments.folders import Folders
+from fanfold_server.environments.places import Places
+from fanfold_server.environments.port import Installer
+from fanfold_server.environments.shelf import BuiltShelf
+from fanfold_server.environments.uv import Uv
+from fanfold_server.model.environment import Maker, Warm
+from fanfold_server.service.provisioning import Provisioning
+from fanfold_server.settings import Settings, SettingsError
+from fanfold_server.state import open_state
+from fanfold_server.store.port import EnvironmentUses
+
+MIB = 1024 * 1024
+
+
+def engine_options(settings: Settings) -> EngineOptions:
+    """Say how much the engine may use."""
+    return EngineOptions(
+        workers=settings.workers,
+        pools=settings.pools,
+        max_queued_runs=settings.max_queued_runs,
+        reuse=settings.reuse,
+        preload=settings.preload,
+        limits=RunLimits(
+            max_len=settings.max_output_len,
+            max_value_bytes=settings.max_value_mib * MIB,
+            max_log_bytes=settings.max_log_kib * 1024,
+            refuse_output=settings.print_is_error,
+        ),
+    )
+
+
+async def open_sandbox(settings: Settings) -> Sandbox:
+    """Find out what isolation works here, and say in the log what is missing.
+
+    Raises:
+        SettingsError: it is not what the settings ask for.
+    """
+    try:
+        ladder = await asyncio.to_thread(climb, settings.isolation)
+        require(ladder, settings.isolation_required)
+    except IsolationMissing as exc:
+        raise SettingsError(str(exc)) from exc
+    sandbox = make_sandbox(settings, ladder)
+    said = sandbox.describe()
+    log = structlog.get_logger("fanfold_server")
+    say = log.warning if ladder.rung < Rung.CONFINED else log.info
+    say("isolation", **{key: said[key] for key in ("rung", "own_user_id", "network", "missing")})
+    return sandbox
+
+
+def make_sandbox(settings: Settings, ladder: Ladder) -> Sandbox:
+    """Make what the settings say of what works here."""
+    return Sandbox(
+        Limits(
+            memory_mib=settings.worker_memory_mib,
+            files=settings.worker_files,
+            processes=settings.worker_processes,
+            file_mib=settings.worker_file_mib,
+            tmp_mib=settings.worker_tmp_mib,
+        ),
+        ladder,
+        Openings(
+            network=frozenset(settings.network),
+            readable=settings.worker_reads,
+            writable=settings.worker_writes,
+        ),
+        allow_root=settings.allow_root_functions,
+    )
+
+
+def opened_once(settings: Settings) -> Callable[[], Awaitable[Sandbox]]:
+    """Open the sandbox when it is first asked for, and keep it: trying what works takes time."""
+    opened: list[Sandbox] = []
+
+    async def sandbox() -> Sandbox:
+        if not opened:
+            opened.append(await open_sandbox(settings))
+        return opened[0]
+
+    return sandbox
+
+
+def make_shelf(settings: Settings, sandbox: Callable[[], Awaitable[Sandbox]]) -> BuiltShelf:
+    """Put together what is built here, and what builds it."""
+    places = Places(settings.environments_folder)
+    uv = Uv(places.cache / "uv")
+    installers: dict[Maker, Installer] = {Maker.UV: uv}
+    prober = Prober(
+        options=engine_options(settings),
+        sandbox=sandbox,
+        cache=settings.data / "cache",
+    )
+    return BuiltShelf(places, installers, prober)
+
+
+def make_folders(settings: Settings, shelf: BuiltShelf) -> Folders:
+    """Find environments by name."""
+    return Folders(
+        folders=(settings.environments_folder, *settings.environment_dirs),
+        default=settings.default_environment,
+        fallback=Path(sys.prefix),
+        shelf=shelf,
+    )
+
+
+@asynccontextmanager
+async def open_provisioning(
+    settings: Settings,
+    shelf: BuiltShelf,
+    uses: EnvironmentUses,
+    warm: Callable[[], list[Warm]] = list,
+) -> AsyncIterator[Provisioning]:
+    """Open who decides about environments; builds that go on at the end are ended."""
+    provisioning = Provisioning(
+        shelf,
+        uses,
+        users_may=settings.user_environments,
+        per_user=settings.max_user_environments,
+        warm=warm,
+    )
+    try:
+        yield provisioning
+    finally:
+        await provisioning.close()
+
+
+@asynccontextmanager
+async def open_workshop(settings: Settings) -> AsyncIterator[tuple[Provisioning, BuiltShelf]]:
+    """Open as much as the operator's commands need; a server may run beside it."""
+    async with open_state(settings) as store:
+        shelf = make_shelf(settings, opened_once(settings))
+        async with open_provisioning(settings, shelf, store.environments) as provisioning:
+            yield provisioning, shelf
