@@ -8,6 +8,7 @@ are loaded when one is looked for, not before.
 from __future__ import annotations
 
 import importlib
+import sys
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ else:  # in `typing` from 3.12 on; a caller's environment need not have the othe
 
 
 GROUP = "fanfold.commands"
+_OLDEST_OF_SERVER = (3, 11)
 _SERVER_COMMANDS = frozenset({"serve", "agent", "user", "env", "migrate", "demo"})
 _OWN = {
     "completion": "completion:completion",
@@ -92,6 +94,11 @@ class Commands(click.Group):
                 commands = entry.load()
             except ModuleNotFoundError as exc:
                 missing = f"there is no module {exc.name}"
+                continue
+            except ImportError as exc:
+                if sys.version_info >= _OLDEST_OF_SERVER:
+                    raise
+                missing = f"it runs on Python 3.11 or newer, and not on this one: {exc}"
                 continue
             found.update((command.name, command) for command in commands)
         return found, missing
