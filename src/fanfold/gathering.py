@@ -33,6 +33,7 @@ NDJSON = "application/x-ndjson"
 SILENCE_LIMIT_S = 300.0
 _PAUSE_S = 0.5
 _TRIES = 60
+_PAGE = 1000
 
 Take = Callable[[Mapping[str, Any]], Any]
 """Makes of a line what is given on."""
@@ -151,3 +152,46 @@ def _next_ended(session: Session, job: str, start: int, end: int) -> Steps[int]:
         page = (yield from session.send(request)).json()
         found = min([found, *(entry["index"] for entry in page["outcomes"])])
     return found
+
+
+def ended(
+    session: Session, job: str, info: JobInfo, take: Take, changes: Steps[None]
+) -> Steps[None]:
+    """Give the outcome of each call when it has one: time, memory, log, error; each once."""
+    missing = [(info.first_index, info.first_index + info.times)]
+
+    def told(_: JobInfo) -> Steps[None]:
+        nonlocal missing
+        left: list[tuple[int, int]] = []
+        for start, end in missing:
+            left += yield from _outcomes(session, job, start, end, take)
+        missing = left
+
+    yield from each(changes, told)
+
+
+def _outcomes(
+    session: Session, job: str, start: int, end: int, take: Take
+) -> Steps[list[tuple[int, int]]]:
+    """Give what a stretch has of outcomes, in index order; say which calls have none."""
+    found: list[Mapping[str, Any]] = []
+    for state in ("returned", "failed"):
+        at: int | None = start
+        while at is not None and at < end:
+            asked = query(state=state, from_=at, limit=_PAGE)
+            request = Request("GET", f"{job}/outcomes", query=asked, may_repeat=True)
+            page = (yield from session.send(request)).json()
+            found += [entry for entry in page["outcomes"] if entry["index"] < end]
+            at = page["next"]
+    left = []
+    reached = start
+    for entry in sorted(found, key=_index):
+        yield Give(take(entry))
+        if entry["index"] > reached:
+            left.append((reached, entry["index"]))
+        reached = entry["index"] + 1
+    return [*left, (reached, end)] if reached < end else left
+
+
+def _index(entry: Mapping[str, Any]) -> int:
+    return int(entry["index"])

@@ -9,12 +9,13 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
 
 from fanfold import errors
 from fanfold.faults import Detached, JobCancelled, Unreachable, WaitedTooLong
-from fanfold.gathering import gathered, in_order
+from fanfold.gathering import ended, gathered, in_order
 from fanfold.messages import (
     RUN_LIMIT_S,
     Events,
@@ -142,6 +143,13 @@ class Job(Part[D], Generic[D]):
             for entry in page["outcomes"]:
                 yield Give(read(Outcome, entry))
             start = page["next"]
+
+    @stream_of(Outcome)
+    def ended(self) -> Steps[None]:
+        """Give the outcome of each call as soon as it has one, with what it printed, to the end."""
+        info = yield from self._info()
+        take = partial(read, Outcome)
+        yield from ended(self._session, self._at(), info, take, self._changes(info))
 
     @verb
     def errors(self) -> Steps[list[ErrorGroup]]:

@@ -159,6 +159,17 @@ def test_a_job_is_submitted_watched_read_and_gone_on_with(shell: Shell, tmp_path
     assert "fanfold job list" in shell("job", "show", job, status=3).stderr
 
 
+def test_logs_are_followed_while_the_job_runs(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "told.py").write_text(
+        "def told(i):\n    import time\n    time.sleep(0.1)\n    print('at', i)\n"
+        "    assert i != 7\n    return i\n"
+    )
+    submitted = ("run", "told.py", "--times", "20", "--parallel", "--async", "--continue")
+    job = shell(*submitted).stdout.strip()
+    lines = shell("job", "logs", job, "--follow").stdout.splitlines()
+    assert sorted(lines) == sorted(f"[{index}] at {index}" for index in range(1, 21))
+
+
 def test_errors_of_a_job_are_grouped_and_resumed(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text("def bad(i):\n    assert i != 3, f'not {i}'\n    return i\n")
     done = shell("run", "bad.py", "--times", "4", "--follow", "--continue", status=1)

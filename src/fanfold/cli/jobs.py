@@ -110,11 +110,13 @@ def result(
 @job.command()
 @_id
 @click.option("--index", type=int, help="Of this call alone.")
+@click.option("--follow", is_flag=True, help="Of each call when it ends, to the job's end.")
 @with_json
 @with_client
-def logs(client: Client, *, job_id: str, index: int | None, as_json: bool) -> None:
+def logs(client: Client, *, job_id: str, index: int | None, follow: bool, as_json: bool) -> None:
     """Write what the calls of the job ID printed."""
-    for outcome in client.job(job_id).outcomes():
+    handle = client.job(job_id)
+    for outcome in handle.ended() if follow else handle.outcomes():
         if outcome.log and index in {None, outcome.index}:
             if as_json:
                 write_json({"index": outcome.index, "log": outcome.log})
