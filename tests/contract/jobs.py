@@ -88,9 +88,15 @@ async def claim(
     after_s: float = 0,
     per_owner: int = 100,
     lease_s: float = 15,
+    at_once: int = 1,
 ) -> list[Claimed]:
     return await jobs.claim(
-        agent, wanted=wanted, lease_s=lease_s, now=at(after_s), per_owner=per_owner
+        agent,
+        wanted=wanted,
+        lease_s=lease_s,
+        now=at(after_s),
+        per_owner=per_owner,
+        calls_at_once=lambda _: at_once,
     )
 
 

@@ -61,6 +61,67 @@ async def test_an_owner_has_no_more_leases_than_allowed(store: Store) -> None:
     assert await claim(store.jobs, "two", per_owner=3) == []
 
 
+async def test_short_batches_that_follow_one_another_are_one_work(store: Store) -> None:
+    """A work counts once against degree and account, and holds no more calls than asked for."""
+    job = await submit(store.jobs, times=20, size=2, degree=1)
+    first = await claim(store.jobs, at_once=9)
+    assert [(c.batch.number, c.work) for c in first] == [(0, 0), (1, 0), (2, 0), (3, 0)]
+    assert await claim(store.jobs, "two", at_once=9) == []
+    assert await store.jobs.finish("two", [result(first[0])], now=at(1)) == [False]
+    kept = await store.jobs.finish("one", [result(c) for c in first[:3]], now=at(1))
+    assert kept == [True] * 3
+    assert await claim(store.jobs, at_once=9) == [], "the fourth is still in work"
+    assert await store.jobs.finish("one", [result(first[3])], now=at(1)) == [True]
+    rest = await claim(store.jobs, at_once=99)
+    assert [(c.batch.number, c.work) for c in rest] == [(n, 4) for n in range(4, 10)]
+    await store.jobs.finish("one", [result(c) for c in rest], now=at(2))
+    ended = await store.ledger.job(job.id, owner=None)
+    assert ended is not None
+    assert (ended.state, ended.returned) == (JobState.SUCCEEDED, 20)
+
+
+async def test_works_leave_their_share_to_others(store: Store) -> None:
+    """What waits is divided, so that the last work is not the one that all others wait for."""
+    await submit(store.jobs, times=40, degree=2)
+    works = await claim(store.jobs, wanted=1, at_once=99)
+    assert {c.work for c in works} == {0}
+    assert len(works) == 10
+    more = await claim(store.jobs, "two", at_once=99)
+    assert {c.work for c in more} == {10}
+    assert len(more) == 8
+    assert await claim(store.jobs, "three", at_once=99) == []
+
+
+async def test_an_account_has_as_many_works_as_allowed(store: Store) -> None:
+    await submit(store.jobs, times=40, degree=9)
+    works = await claim(store.jobs, at_once=2, per_owner=3)
+    assert len(works) == 6
+    assert len({c.work for c in works}) == 3
+    assert await claim(store.jobs, "two", at_once=2, per_owner=3) == []
+
+
+async def test_what_was_begun_before_runs_by_itself(store: Store) -> None:
+    """A batch that its agents die with takes no others along."""
+    await submit(store.jobs, times=6, degree=1)
+    lost = await claim(store.jobs, at_once=3)
+    assert len(lost) == 3
+    again = await claim(store.jobs, "two", after_s=20, at_once=99)
+    assert [(c.batch.number, c.batch.fence, c.work) for c in again] == [(0, 2, 0)]
+    kept = await store.jobs.renew("one", [c.batch for c in lost], lease_s=15, now=at(21))
+    assert kept.lost == {lost[0].batch}
+    assert await store.jobs.finish("one", [result(c) for c in lost], now=at(22)) == [
+        False, True, True,
+    ]  # fmt: skip
+
+
+async def test_a_canary_runs_by_itself(store: Store) -> None:
+    plan = [(1, 1), *((i, 1) for i in range(2, 10))]
+    await submit(store.jobs, times=9, degree=1, canary=True, plan=plan)
+    (first,) = await claim(store.jobs, at_once=99)
+    await store.jobs.finish("one", [result(first)], now=at(1))
+    assert len(await claim(store.jobs, at_once=99)) == 8
+
+
 async def test_many_agents_never_get_the_same_batch(store: Store) -> None:
     await asyncio.gather(*(submit(store.jobs, times=5, degree=99) for _ in range(8)))
     shares = await asyncio.gather(*(claim(store.jobs, f"agent {n}", wanted=5) for n in range(12)))

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import orjson
 import pytest
+from typing_extensions import override
 
+from fanfold_server.engine.port import Recorder, Work
 from fanfold_server.model.apply import OnError
 from fanfold_server.model.errors import (
     EngineUnavailable,
@@ -21,7 +23,7 @@ from fanfold_server.model.errors import (
 from fanfold_server.model.job import JobState
 from fanfold_server.model.outcome import Image, Returned
 from fanfold_server.service.dispatching import MAX_STARTS
-from tests.fakes.engine import PlainEngine
+from tests.fakes.engine import PlainEngine, PlainRunning
 from tests.fakes.house import ALICE, BOB, LIMIT_S, House, opened
 
 LEASE_S = 0.6
@@ -55,6 +57,65 @@ async def test_the_answer_is_in_index_order(house: House) -> None:
     assert job.state is JobState.SUCCEEDED
     assert await house.answer(job) == {"result": [10 * i for i in range(1, 1001)]}
     assert sorted(engine.calls) == list(range(1, 1001))
+
+
+class Counting(PlainEngine):
+    """Counts works, and says that each call takes as many microseconds as asked for."""
+
+    def __init__(self, function: Callable[[int], int], us: int) -> None:
+        super().__init__(lambda i: Returned(index=i, json=b"%d" % function(i), elapsed_us=us))
+        self.works: list[int] = []
+
+    @override
+    def start(self, work: Work, recorder: Recorder) -> PlainRunning:
+        self.works.append(work.count)
+        return super().start(work, recorder)
+
+
+@pytest.mark.parametrize(("us", "most", "least"), [(3, 60, 0), (60_000, 200, 200)])
+async def test_short_batches_run_together_and_long_ones_do_not(
+    house: House, us: int, most: int, least: int
+) -> None:
+    """Two hundred batches cost two hundred times what handing one to a worker costs."""
+    engine = Counting(lambda i: i, us)
+    async with house.working(engine):
+        job = await house.ended(await house.submit(1000))
+    assert least <= len(engine.works) <= most
+    assert sorted(engine.calls) == list(range(1, 1001))
+    assert await house.answer(job) == {"result": list(range(1, 1001))}
+
+
+@pytest.mark.parametrize("on_error", list(OnError))
+async def test_failures_among_batches_that_run_together_are_their_own(
+    house: House, on_error: OnError
+) -> None:
+    engine = Counting(_fails_at(333, 777), 3)
+    async with house.working(engine):
+        job = await house.ended(await house.submit(1000, on_error=on_error))
+    assert len(engine.works) < 60
+    if on_error is OnError.FAIL:
+        assert job.state is JobState.FAILED
+        assert (await house.answer(job))["index"] in {333, 777}
+        return
+    assert (job.state, job.returned, job.failed) == (JobState.PARTLY_FAILED, 998, 2)
+    answer = await house.answer(job)
+    assert [i for i, value in enumerate(answer["result"], 1) if value is None] == [333, 777]
+    assert [error["index"] for error in answer["errors"]] == [333, 777]
+
+
+async def test_what_ran_together_and_stopped_half_way_is_given_back(house: House) -> None:
+    """The batches that are whole are kept; of the others, nothing, and another agent has them."""
+    engine = Counting(lambda i: i, 3)
+    job = await house.submit(1000)
+    async with house.working(engine):
+        await _until(lambda: len(engine.calls) > 300)
+        engine.open.clear()
+    other = Counting(lambda i: i, 3)
+    async with house.working(other, "b"):
+        job = await house.ended(job)
+    assert job.state is JobState.SUCCEEDED
+    assert await house.answer(job) == {"result": list(range(1, 1001))}
+    assert len(engine.calls) + len(other.calls) < 1000 + 5 * 4 + 4
 
 
 async def test_resume_runs_the_failed_calls_and_no_other(house: House) -> None:

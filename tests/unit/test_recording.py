@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
 import struct
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,6 +62,57 @@ def test_there_is_a_line_for_each_call_in_index_order_whatever_comes_first() -> 
     assert result.returned == 5
     assert [failure.index for failure in result.failures] == [16]
     assert result.failures[0].log == "said"
+
+
+@given(
+    cuts=st.lists(st.integers(1, 5), min_size=1, max_size=5),
+    pieces=st.lists(st.integers(1, 4), min_size=1, max_size=20),
+    failing=st.sets(st.integers(0, 24)),
+    order=st.randoms(use_true_random=False),
+)
+def test_batches_that_ran_as_one_are_recorded_as_if_each_had_run_by_itself(
+    cuts: list[int], pieces: list[int], failing: set[int], order: random.Random
+) -> None:
+    """Wherever a worker cuts what it sends, and whatever comes first."""
+    starts = [11 + sum(cuts[:n]) for n in range(len(cuts))]
+    batches = [
+        Batch(job="j", number=n, start=start, count=count, fence=2 + n)
+        for n, (start, count) in enumerate(zip(starts, cuts, strict=True))
+    ]
+    total = sum(cuts)
+    whole = BatchRecorder(replace(batches[0], count=total), indexed=True)
+    alone = [BatchRecorder(batch, indexed=True) for batch in batches]
+    sent: list[Values | Returned | Failed] = []
+    at = 0
+    for size in [*pieces, *[1] * total]:
+        here = range(at, min(at + size, total))
+        at += len(here)
+        if failing & set(here) or len(here) == 1:
+            sent += [
+                _raised(11 + i)
+                if i in failing
+                else Returned(index=11 + i, json=b"%d" % i, log=f"l{i}", elapsed_us=i, peak_kib=9)
+                for i in here
+            ]
+        elif here:
+            meters = _meters(*((i, 2 * i) for i in here))
+            sent.append(Values(start=11 + here[0], count=len(here), meters=meters,
+                               json=b",".join(b'["%d"]' % i for i in here)))  # fmt: skip
+    order.shuffle(sent)
+    for one in sent:
+        if not isinstance(one, Values):
+            whole.outcome(one)
+            next(a for a, b in zip(alone, batches, strict=True)
+                 if b.start <= one.index < b.start + b.count).outcome(one)  # fmt: skip
+            continue
+        whole.values(one)
+        for i in range(one.start, one.start + one.count):
+            a = next(a for a, b in zip(alone, batches, strict=True)
+                     if b.start <= i < b.start + b.count)  # fmt: skip
+            a.values(Values(start=i, count=1, json=b'["%d"]' % (i - 11),
+                            meters=_meters((i - 11, 2 * (i - 11)))))  # fmt: skip
+    assert whole.is_complete
+    assert [part.recorded() for part in whole.split(batches)] == [a.recorded() for a in alone]
 
 
 def test_line_breaks_of_a_worker_stay_within_their_line() -> None:

@@ -14,10 +14,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
 
@@ -36,6 +37,7 @@ from fanfold_server.model.errors import (
 )
 from fanfold_server.model.job import Batch, JobSpec
 from fanfold_server.model.rows import Rowset
+from fanfold_server.service.joining import Costs
 from fanfold_server.service.planning import DATA_VERBS, is_indexed, work_of
 from fanfold_server.service.recording import (
     BatchRecorder,
@@ -81,20 +83,37 @@ MIN_PAUSE_S, MAX_PAUSE_S = 0.1, 2.0
 
 @dataclass(eq=False, slots=True)
 class Held:
-    """A batch in hand.
+    """A batch in hand, or several that run as one.
 
     Attributes:
+        claimed: what was claimed, one after the other.
+        lost: those whose lease is another's.
         running: what the engine does for it, while it does.
         dropped: nobody wants its outcomes any more.
         releasing: it is to be given back.
         finishing: its calls are over; what is left is to write down what came of them.
     """
 
-    claimed: Claimed
+    claimed: Sequence[Claimed]
+    lost: set[Batch] = field(default_factory=set)
     running: Running | None = None
     dropped: bool = False
     releasing: bool = False
     finishing: bool = False
+
+    @property
+    def spec(self) -> JobSpec:
+        return self.claimed[0].spec
+
+    @property
+    def batches(self) -> list[Batch]:
+        return [claimed.batch for claimed in self.claimed]
+
+    @property
+    def whole(self) -> Batch:
+        """The batches as one."""
+        first = self.claimed[0].batch
+        return replace(first, count=sum(batch.count for batch in self.batches))
 
     def stop(self) -> None:
         if self.running is not None:
@@ -136,6 +155,8 @@ class Dispatcher:
         self._per_owner = per_owner
         self._lease_s = lease_s
         self._held: dict[Batch, Held] = {}
+        self._works: set[Held] = set()
+        self._costs = Costs()
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._overdue = asyncio.Event()
@@ -166,7 +187,7 @@ class Dispatcher:
         self._wake.set()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace_s)
-        for held in self._held.values():
+        for held in self._works:
             held.releasing = True
             held.stop()
         if self._tasks:
@@ -180,9 +201,9 @@ class Dispatcher:
     @property
     def _room(self) -> int:
         """How many batches may be claimed: those that only wait for the disk take no worker."""
-        finishing = sum(held.finishing for held in self._held.values())
+        finishing = sum(held.finishing for held in self._works)
         slots = self._slots * AHEAD if self._pace_s < BRIEF_S else self._slots
-        return slots - len(self._held) + min(finishing, self._slots)
+        return slots - len(self._works) + min(finishing, self._slots)
 
     @property
     def in_hand(self) -> int:
@@ -196,8 +217,8 @@ class Dispatcher:
             self._wake.set()
 
     def _drop_job(self, job: str) -> None:
-        for held in self._held.values():
-            if held.claimed.batch.job == job:
+        for held in self._works:
+            if held.claimed[0].batch.job == job:
                 self._drop(held)
 
     @staticmethod
@@ -212,8 +233,9 @@ class Dispatcher:
             self._wake.clear()
             room = self._room
             if room > 0:
-                for claimed in await self._insist(partial(self._claim, room)):
-                    self._begin(claimed)
+                found = await self._insist(partial(self._claim, room))
+                for _, work in groupby(found, key=_work_of):
+                    self._begin(list(work))
             try:
                 async with asyncio.timeout(POLL_S):
                     await self._wake.wait()
@@ -227,6 +249,7 @@ class Dispatcher:
             lease_s=self._lease_s,
             now=_now(),
             per_owner=self._per_owner,
+            calls_at_once=self._costs.calls_at_once,
         )
 
     async def _finishing(self) -> None:
@@ -259,7 +282,9 @@ class Dispatcher:
             held = self._held.get(batch)
             if held is not None:
                 self._log.info("lease lost", job=batch.job, batch=batch.number)
-                self._drop(held)
+                held.lost.add(batch)
+                if len(held.lost) == len(held.claimed):
+                    self._drop(held)
         for job in renewal.ended:
             self._drop_job(job)
 
@@ -285,51 +310,57 @@ class Dispatcher:
 
     # ------------------------------------------------------------------ a batch
 
-    def _begin(self, claimed: Claimed) -> None:
+    def _begin(self, claimed: Sequence[Claimed]) -> None:
         held = Held(claimed)
-        self._held[claimed.batch] = held
+        self._works.add(held)
+        self._held |= dict.fromkeys(held.batches, held)
         task = asyncio.create_task(self._carry(held))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _carry(self, held: Held) -> None:
-        batch = held.claimed.batch
+        whole = held.whole
         try:
             done = await self._run(held)
-            if held.dropped or (done is None and not held.releasing):
+            if held.dropped:
                 return
-            if done is None:
-                await self._insist(lambda: self._store.release(self._agent, [batch]))
-                return
-            held.finishing = True
-            if await self._stored(held, done):
-                await self._finish(done.result)
+            held.finishing = bool(done)
+            if held.releasing:
+                ended = {recorded.result.batch for recorded in done}
+                rest = [batch for batch in held.batches if batch not in ended]
+                await self._insist(lambda: self._store.release(self._agent, rest))
+            for recorded in done:
+                if not await self._stored(held, recorded):
+                    return
+            await self._finish([recorded.result for recorded in done])
         except Exception:  # noqa: BLE001  # its lease runs out, and the batch is claimed again
-            self._log.exception("batch failed", job=batch.job, batch=batch.number)
+            self._log.exception("batch failed", job=whole.job, batch=whole.number)
         finally:
-            self._held.pop(batch, None)
+            self._works.discard(held)
+            for batch in held.batches:
+                self._held.pop(batch, None)
             self._wake.set()
 
-    async def _run(self, held: Held) -> Recorded | None:
-        """Run a batch; None: nothing is to be recorded (it is dropped, or given back)."""
-        spec, batch = held.claimed.spec, held.claimed.batch
+    async def _run(self, held: Held) -> list[Recorded]:
+        """Run batches; give what is to be recorded: nothing of those dropped or given back."""
+        spec, batch = held.spec, held.whole
         if spec.verb not in DATA_VERBS:
             return await self._run_with(held, None)
         try:
             async with self._rows.lend(batch.job) as lent:
                 if not lent[0].calls:
-                    return _ending(of_no_rows(batch))
+                    return [_ending(of_no_rows(batch))]
                 return await self._run_with(held, lent)
         except BlobMissing:
-            return _ending(without_rows(batch, indexed=is_indexed(spec)))
+            return [_ending(without_rows(held.batches[0], indexed=is_indexed(spec)))]
 
-    async def _run_with(self, held: Held, lent: tuple[KeptRows, Rowset] | None) -> Recorded | None:
-        spec, batch = held.claimed.spec, held.claimed.batch
+    async def _run_with(self, held: Held, lent: tuple[KeptRows, Rowset] | None) -> list[Recorded]:
+        spec, batch = held.spec, held.whole
         indexed = is_indexed(spec)
         recorder = BatchRecorder(batch, indexed=indexed, keys=lent[0].keys if lent else None)
-        left_s = (held.claimed.deadline - _now()).total_seconds()
+        left_s = (held.claimed[0].deadline - _now()).total_seconds()
         if left_s <= 0:
-            return None
+            return []
         try:
             if batch.fence > MAX_LEASES:
                 raise EngineUnavailable(f"its agent was lost {batch.fence - 1} times")
@@ -346,10 +377,11 @@ class Dispatcher:
             held.dropped = True  # the job's time: `expire` ends it
             self._overdue.set()
         except UnknownEnvironment as exc:
-            return _ending(without_environment(batch, exc.message, indexed=indexed))
+            return [_ending(without_environment(held.batches[0], exc.message, indexed=indexed))]
         except EngineUnavailable as exc:
             if batch.fence >= MAX_STARTS:
-                return _ending(without_environment(batch, exc.message, indexed=indexed))
+                its = held.batches[0]
+                return [_ending(without_environment(its, exc.message, indexed=indexed))]
             self._log.warning("engine unavailable", job=batch.job, error=exc.message)
             await asyncio.sleep(MIN_PAUSE_S * batch.fence)
             held.releasing = True
@@ -358,12 +390,15 @@ class Dispatcher:
             held.releasing = True
         finally:
             held.running = None
-        if held.dropped or not (recorder.is_complete or recorder.has_failed):
-            held.releasing = held.releasing or not held.dropped
-            return None
-        if not recorder.is_complete and held.releasing:
-            return None
-        return recorder.recorded()
+        if held.dropped:
+            return []
+        if recorder.is_complete:
+            self._costs.note(spec, recorder.elapsed)
+        parts = [recorder] if len(held.claimed) == 1 else recorder.split(held.batches)
+        is_over = recorder.has_failed and not held.releasing
+        done = [part for part in parts if part.is_complete or (is_over and part.has_failed)]
+        held.releasing = len(done) < len(parts) and not is_over
+        return [part.recorded() for part in done]
 
     async def _stored(self, held: Held, done: Recorded) -> bool:
         """Write a batch's blobs; wait while there is no room. False: nobody wants them any more."""
@@ -381,15 +416,23 @@ class Dispatcher:
                 return True
         return False
 
-    async def _finish(self, result: BatchResult) -> None:
-        """Have a batch recorded, together with those that end in the meantime."""
-        kept: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._results.append((result, kept))
+    async def _finish(self, results: Sequence[BatchResult]) -> None:
+        """Have batches recorded, together with those that end in the meantime."""
+        if not results:
+            return
+        loop = asyncio.get_running_loop()
+        waiting = [(result, loop.create_future()) for result in results]
+        self._results += waiting
         self._has_results.set()
-        if not await kept:
-            # Blobs that were written already go with the job's: their keys have this fence.
-            batch = result.batch
-            self._log.info("outcomes dropped", job=batch.job, batch=batch.number, fence=batch.fence)
+        for result, kept in waiting:
+            if not await kept:
+                # Blobs that were written go with the job's: their keys have this fence.
+                one = result.batch
+                self._log.info("outcomes dropped", job=one.job, batch=one.number, fence=one.fence)
+
+
+def _work_of(claimed: Claimed) -> tuple[str, int]:
+    return claimed.batch.job, claimed.work
 
 
 def _work(

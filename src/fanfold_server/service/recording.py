@@ -106,6 +106,36 @@ class BatchRecorder:
     def _known(self) -> int:
         return sum(count for _, count, _ in self._lines) + len(self._failed)
 
+    @property
+    def elapsed(self) -> bytes:
+        """Microseconds of each call, little-endian u32; 0 where it has no outcome."""
+        return bytes(self._elapsed)
+
+    def split(self, batches: Sequence[Batch]) -> list[BatchRecorder]:
+        """Give each of the batches, which follow one another, its part of what ran as one."""
+        self._lines.sort(key=_first)
+        parts = []
+        lines = [
+            (index, text + b"\n")
+            for start, _, joined in self._lines
+            for index, text in enumerate(joined[:-1].split(b"\n"), start)
+        ]
+        at = 0
+        for batch in batches:
+            part = BatchRecorder(batch, indexed=self._indexed, keys=self._keys)
+            end = batch.start + batch.count
+            while at < len(lines) and lines[at][0] < end:
+                part._lines.append((lines[at][0], 1, lines[at][1]))
+                at += 1
+            here = range(batch.start, end)
+            part._failed = [failed for failed in self._failed if failed.index in here]
+            part._logs = [entry for entry in self._logs if entry[0] in here]
+            part._images = [returned for returned in self._images if returned.index in here]
+            cut = slice(*((i - self._batch.start) * _U32.size for i in (batch.start, end)))
+            part._elapsed, part._peaks = self._elapsed[cut], self._peaks[cut]
+            parts.append(part)
+        return parts
+
     def recorded(self) -> Recorded:
         """Return what is to be stored.
 

@@ -107,11 +107,17 @@ class Quota:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
-    """A batch that an agent may run now. `deadline` is when its job's time is up."""
+    """A batch that an agent may run now.
+
+    Attributes:
+        deadline: when its job's time is up.
+        work: number of the first of the batches that are to run as one, this one with them.
+    """
 
     spec: JobSpec
     batch: Batch
     deadline: datetime
+    work: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,9 +216,20 @@ class JobStore(Protocol):
         ...
 
     async def claim(
-        self, agent: str, *, wanted: int, lease_s: float, now: datetime, per_owner: int
+        self,
+        agent: str,
+        *,
+        wanted: int,
+        lease_s: float,
+        now: datetime,
+        per_owner: int,
+        calls_at_once: Callable[[JobSpec], int] = lambda _: 1,
     ) -> list[Claimed]:
-        """Lease up to `wanted` batches, each with a fence that it never had before.
+        """Lease batches for up to `wanted` works, each with a fence that it never had before.
+
+        A work is one batch, or several that follow one another and never ran, of no more than
+        `calls_at_once` calls, and of no more than one of 2 x degree parts of what waits, unless the
+        degree is 1. What is said of leases below counts those of a work as one.
 
         Ready is what waits, or was leased until before `now`, of jobs that have not ended and whose
         time is not up; of a canary job only the first batch, until that has finished well. Higher

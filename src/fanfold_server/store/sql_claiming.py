@@ -7,13 +7,13 @@ transaction has in its hands is passed over.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, literal_column, or_, select, text, update
 
-from fanfold_server.model.job import Batch
+from fanfold_server.model.job import Batch, JobSpec
 from fanfold_server.store.fairness import Line, share_out
 from fanfold_server.store.job_rows import SPEC_COLUMNS, AnyRow, spec_of
 from fanfold_server.store.port import Claimed
@@ -28,10 +28,15 @@ from fanfold_server.store.sql_leases import (
     WAITING,
     held_rows,
     key_of,
+    lease_by,
     wait_again,
 )
 from fanfold_server.store.writing import Transaction
 
+MAX_JOINED = 500
+"""Batches of one work, at most: so many are written down in one commit."""
+
+_COUNT = 3  # of `BATCH`; rows have a method of that name
 _CLAIM_KEY = 0x66616E67
 _CLAIM_LOCK = text("SELECT pg_advisory_xact_lock(:key)")
 
@@ -48,7 +53,7 @@ _LIVE = Prepared(
         job.c.id,
         job.c.owner,
         job.c.degree,
-        func.count().label("leases"),
+        func.count(batch.c.lease_by.distinct()).label("works"),
         func.min(batch.c.lease_until).label("first_end"),
     )
     .select_from(batch.join(job))
@@ -127,7 +132,7 @@ _LOCK_IDS = Prepared(
 
 def claim(
     transaction: Transaction, agent: str, *, wanted: int, lease_s: float, now: datetime,
-    per_owner: int,
+    per_owner: int, calls_at_once: Callable[[JobSpec], int],
 ) -> list[Claimed]:  # fmt: skip
     """See `JobStore.claim`."""
     connection = transaction.connection
@@ -140,10 +145,10 @@ def claim(
     live: Counter[str] = Counter()
     held: dict[int, int] = {}
     full = [0]
-    for job_id, owner, degree, leases, _ in leased:
-        live[owner] += leases
-        held[job_id] = leases
-        if leases >= degree:
+    for job_id, owner, degree, works, _ in leased:
+        live[owner] += works
+        held[job_id] = works
+        if works >= degree:
             full.append(job_id)
 
     def candidates(line: Line, most: int) -> list[tuple[int, int]]:
@@ -162,7 +167,7 @@ def claim(
         return []
     jobs = _PICKED.rows(connection, {"ids": list(picked)})
     return _take(connection, jobs, picked, agent=agent, until=now + timedelta(seconds=lease_s),
-                 now=now)  # fmt: skip
+                 now=now, calls_at_once=calls_at_once)  # fmt: skip
 
 
 def _free_expired(connection: Connection, now: datetime) -> None:
@@ -181,20 +186,46 @@ def _free_expired(connection: Connection, now: datetime) -> None:
 
 def _take(
     connection: Connection, jobs: Sequence[AnyRow], picked: dict[int, int], *, agent: str,
-    until: datetime, now: datetime,
+    until: datetime, now: datetime, calls_at_once: Callable[[JobSpec], int],
 ) -> list[Claimed]:  # fmt: skip
-    whole = [row.id for row in jobs if picked[row.id] >= row.waiting and not row.canary]
-    rows = _TAKE_ALL.rows(connection, {"ids": whole}) if whole else []
+    specs = {row.id: spec_of(row, row.source_text) for row in jobs}
+    calls = {row.id: calls_at_once(specs[row.id]) for row in jobs}
+    found: dict[int, list[AnyRow]] = {row.id: [] for row in jobs}
+    whole = [
+        row.id
+        for row in jobs
+        if picked[row.id] >= row.waiting and not row.canary and calls[row.id] == 1
+    ]
+    if whole:
+        for one in _TAKE_ALL.rows(connection, {"ids": whole}):
+            found[one.job_id].append(one)
+    works: dict[int, list[list[AnyRow]]] = {}
     for row in jobs:
+        most = 1 if calls[row.id] == 1 else _share(row)
         if row.id not in whole:
-            some = {"its_job": row.id, "most": min(picked[row.id], row.waiting)}
-            rows += _TAKE_SOME.rows(connection, some)
-    if not rows:
-        return []
-    lease = {"b_agent": agent, "b_until": until}
-    LEASE.run_each(connection, [key_of(row) | lease | {"b_fence": row.fence + 1} for row in rows])
-    taken = Counter(row.job_id for row in rows)
+            some = {"its_job": row.id, "most": min(picked[row.id] * most, row.waiting)}
+            found[row.id] = _TAKE_SOME.rows(connection, some)
+        joined = _joined(found[row.id], most=most, calls=calls[row.id])
+        works[row.id] = joined[: picked[row.id]]
     starts = {row.id: row.deadline or now + timedelta(seconds=row.timeout_s) for row in jobs}
+    uuids = {row.id: row.uuid for row in jobs}
+    leases, claimed = [], []
+    for job_id in picked:
+        for work in works.get(job_id, ()):
+            by = lease_by(agent, work[0].number)
+            for row in work:
+                fence = row.fence + 1
+                leases.append(key_of(row) | {"b_by": by, "b_until": until, "b_fence": fence})
+                its = Batch(job=uuids[job_id], number=row.number, start=row.start,
+                            count=row[_COUNT], fence=fence)  # fmt: skip
+                claimed.append(
+                    Claimed(spec=specs[job_id], batch=its, deadline=starts[job_id],
+                            work=work[0].number)
+                )  # fmt: skip
+    if not leases:
+        return []
+    LEASE.run_each(connection, leases)
+    taken = Counter(lease["b_job"] for lease in leases)
     _START.run_each(
         connection,
         [
@@ -202,15 +233,43 @@ def _take(
             for job_id, count in taken.items()
         ],
     )
-    specs = {row.id: (row.uuid, spec_of(row, row.source_text)) for row in jobs}
-    claimed = []
-    order = {job_id: place for place, job_id in enumerate(picked)}
-    rows.sort(key=lambda row: (order[row.job_id], row.number))
-    for job_id, number, start, count, fence in rows:
-        uuid, spec = specs[job_id]
-        its = Batch(job=uuid, number=number, start=start, count=count, fence=fence + 1)
-        claimed.append(Claimed(spec=spec, batch=its, deadline=starts[job_id]))
     return claimed
+
+
+def _share(row: AnyRow) -> int:
+    """Return how many batches one work of a job may hold, so that others have their part."""
+    rest: int = row.waiting if row.degree == 1 else -(-row.waiting // (2 * row.degree))
+    return min(rest, MAX_JOINED)
+
+
+def _joined(rows: Sequence[AnyRow], *, most: int, calls: int) -> list[list[AnyRow]]:
+    """Put batches together that follow one another and never ran.
+
+    Args:
+        rows: by number.
+        most: batches of a work.
+        calls: of a work; a batch of more is one by itself.
+    """
+    works: list[list[AnyRow]] = []
+    count = 0
+    for row in rows:
+        last = works[-1] if works else None
+        fits = (
+            last is not None
+            and len(last) < most
+            and count + row[_COUNT] <= calls
+            and last[-1].number + 1 == row.number
+            and last[-1].start + last[-1][_COUNT] == row.start
+            # One that its agents died with, or that gave it back, is tried by itself.
+            and not (last[-1].fence or row.fence)
+        )
+        if last is not None and fits:
+            last.append(row)
+            count += row[_COUNT]
+        else:
+            works.append([row])
+            count = row[_COUNT]
+    return works
 
 
 def _has_expired(row: AnyRow, now: datetime) -> bool:

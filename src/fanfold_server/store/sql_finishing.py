@@ -22,7 +22,7 @@ from fanfold_server.store.port import BatchResult, CallFailure, Signal
 from fanfold_server.store.prepared import Prepared
 from fanfold_server.store.schema import batch, failure, job
 from fanfold_server.store.sql_callbacks import tell_of_ends
-from fanfold_server.store.sql_leases import DROP, ITS_KEY, held_rows, holds, key_of
+from fanfold_server.store.sql_leases import DROP, ITS_KEY, held_rows, holds, is_of, key_of
 from fanfold_server.store.writing import Transaction
 
 _TALLY = Prepared(
@@ -151,7 +151,7 @@ def finish(
             continue
         key = row.job_id, row.number
         if key in records or row.state == "finished":
-            recorded.append(row.lease_by == agent and row.fence == one.fence)
+            recorded.append(is_of(row, agent, one))
             continue
         mine = not tally.state.is_final and holds(row, agent, one)
         recorded.append(mine)

@@ -204,7 +204,14 @@ class SqlJobs:
     # ------------------------------------------------------------------ running
 
     async def claim(
-        self, agent: str, *, wanted: int, lease_s: float, now: datetime, per_owner: int
+        self,
+        agent: str,
+        *,
+        wanted: int,
+        lease_s: float,
+        now: datetime,
+        per_owner: int,
+        calls_at_once: Callable[[JobSpec], int] = lambda _: 1,
     ) -> list[Claimed]:
         return await self._writer.run(
             lambda transaction: sql_claiming.claim(
@@ -214,6 +221,7 @@ class SqlJobs:
                 lease_s=lease_s,
                 now=now,
                 per_owner=per_owner,
+                calls_at_once=calls_at_once,
             ),
             synced=False,
         )

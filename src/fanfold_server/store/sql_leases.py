@@ -27,13 +27,14 @@ WAITING = batch.c.state == literal_column("'waiting'")
 
 BATCH = (batch.c.job_id, batch.c.number, batch.c.start, batch.c["count"], batch.c.fence)
 ITS_KEY = and_(batch.c.job_id == bindparam("b_job"), batch.c.number == bindparam("b_number"))
+_WORK = "#"
 LEASE = Prepared(
     update(batch)
     .where(ITS_KEY)
     .values(
         state="leased",
         fence=bindparam("b_fence"),
-        lease_by=bindparam("b_agent"),
+        lease_by=bindparam("b_by"),
         lease_until=bindparam("b_until"),
     )
 )
@@ -72,10 +73,12 @@ def renew(
     connection = transaction.connection
     jobs, mine = _mine(connection, agent, batches)
     if mine:
-        lease = {"b_agent": agent, "b_until": now + timedelta(seconds=lease_s)}
-        LEASE.run_each(
-            connection, [key_of(row) | lease | {"b_fence": row.fence} for row in mine.values()]
-        )
+        until = now + timedelta(seconds=lease_s)
+        lease = [
+            key_of(row) | {"b_by": row.lease_by, "b_until": until, "b_fence": row.fence}
+            for row in mine.values()
+        ]
+        LEASE.run_each(connection, lease)
         freed = [row for row in mine.values() if row.state == "waiting"]
         wait_again(connection, freed, by=-1)
     running = {row.uuid for row in jobs if not JobState(row.state).is_final}
@@ -114,7 +117,17 @@ def _mine(
 
 def holds(row: AnyRow, agent: str, one: Batch) -> bool:
     """Tell whether a lease is the agent's; one that ran out is, until another takes the batch."""
-    return row.state in {"leased", "waiting"} and row.lease_by == agent and row.fence == one.fence
+    return row.state in {"leased", "waiting"} and is_of(row, agent, one)
+
+
+def is_of(row: AnyRow, agent: str, one: Batch) -> bool:
+    """Tell whether the last to lease a batch was the agent, under this fence."""
+    return row.fence == one.fence and (row.lease_by or "").rpartition(_WORK)[0] == agent
+
+
+def lease_by(agent: str, first: int) -> str:
+    """Name the holder of leases: the agent, and the first of the batches that it runs as one."""
+    return f"{agent}{_WORK}{first}"
 
 
 def held_rows(connection: Connection, keys: Iterable[tuple[int, int]]) -> Sequence[AnyRow]:
