@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import resource
 import signal
 import socket
 import ssl
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
     from fanfold_server.http.front import ASGIApp
+    from fanfold_server.http.guarding import Guard
     from fanfold_server.service.access import Access
     from fanfold_server.settings import Settings
 
@@ -39,6 +42,8 @@ GRACE_S = 5
 """How long requests may go on when the server is told to stop."""
 
 _BACKLOG = 2048
+_OTHER_FILES = 768
+"""Descriptors that are kept for workers, databases and files."""
 _GC_THRESHOLD = 20_000
 
 _data_option = click.option(
@@ -125,7 +130,29 @@ async def _serve(settings: Settings) -> None:
     tls = _tls_context(settings)
     with _listen(settings.host, settings.port) as listener:
         async with open_server(settings) as server:
-            await _answer(server.app, tls, listener, stop, lambda: _say_ready(settings, listener))
+            say_ready = partial(_say_ready, settings, listener)
+            guard = _guard(settings)
+            await _answer(server.app, tls, listener, stop, say_ready=say_ready, guard=guard)
+
+
+def _guard(settings: Settings) -> Guard:
+    from fanfold_server.http.guarding import Guard, Patience
+
+    # Every connection needs a descriptor, and many systems give a process 1024 unless it asks.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = settings.max_connections + _OTHER_FILES
+    if soft < wanted and soft != resource.RLIM_INFINITY:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    room = max(16, soft - _OTHER_FILES) if soft != resource.RLIM_INFINITY else wanted
+    return Guard(
+        Patience(
+            connections=min(settings.max_connections, room),
+            head_bytes=settings.max_head_kib * 1024,
+            head_s=settings.head_timeout_s,
+            body_s=settings.body_timeout_s,
+        )
+    )
 
 
 @click.command(cls=_ServeCommand)
@@ -162,15 +189,17 @@ async def _answer(
     tls: ssl.SSLContext | None,
     listener: socket.socket,
     stop: asyncio.Event,
+    *,
     say_ready: Callable[[], None],
+    guard: Guard,
 ) -> None:
     from uvicorn import Config, Server
 
-    from fanfold_server.http.wire import OneWriteProtocol
+    from fanfold_server.http.guarding import GuardedProtocol
 
     config = Config(
         app,
-        http=OneWriteProtocol,
+        http=partial(GuardedProtocol, guard=guard),  # type: ignore[arg-type]  # called, no more
         ws="none",
         lifespan="off",  # compose opens and closes everything
         log_config=None,
@@ -202,7 +231,7 @@ async def _answer(
         await stop.wait()
         server.should_exit = True
 
-    watch = asyncio.create_task(end_when_told())
+    watches = [asyncio.create_task(end_when_told()), asyncio.create_task(guard.watch())]
     # What is here now stays: the collector need not look at it again, nor after every 700 objects.
     gc.collect()
     gc.freeze()
@@ -210,7 +239,8 @@ async def _answer(
     try:
         await server.serve(sockets=[listener])
     finally:
-        watch.cancel()
+        for watch in watches:
+            watch.cancel()
 
 
 def _tls_context(settings: Settings) -> ssl.SSLContext | None:

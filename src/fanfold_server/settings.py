@@ -279,6 +279,24 @@ class Settings(BaseSettings):
     max_value_mib: int = Field(64, ge=1, description="Largest encoded value of a call, in MiB.")
     max_answer_mib: int = Field(512, ge=1, description="Largest answer to a run, in MiB.")
     max_body_mib: int = Field(16, ge=1, description="Largest request body, in MiB.")
+    max_head_kib: int = Field(
+        64, ge=4, le=1024, description="Largest request line with all headers, in KiB."
+    )
+    max_connections: int = Field(
+        8192,
+        ge=16,
+        description="Connections at once; at more, the one that has said nothing for longest is "
+        "closed.",
+    )
+    head_timeout_s: int = Field(
+        20, ge=1, description="How long a client may take for the headers of a request, in s."
+    )
+    body_timeout_s: int = Field(
+        60,
+        ge=1,
+        description="How far a client may fall behind while it sends a body, in s; 4 KiB/s is "
+        "enough.",
+    )
     max_log_kib: int = Field(
         64, ge=0, description="What is kept of the text that a call prints, in KiB."
     )

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from fanfold_server.http.run_schemas import (
     BODIES,
-    MAX_DEPTH,
     MAX_SEED,
     RunRequest,
     openapi_paths,
     read_run,
 )
+from fanfold_server.http.strict import MAX_DEPTH
 from fanfold_server.model.apply import OnError, ServiceLevel
 from fanfold_server.model.errors import InvalidBody, InvalidField, InvalidParameters
 

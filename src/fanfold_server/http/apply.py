@@ -24,7 +24,13 @@ from fanfold_server.http.links import job_url, origin
 from fanfold_server.http.run_schemas import DATA_VERBS, MAX_KEY, RunRequest, read_run
 from fanfold_server.http.surface import bearer_token
 from fanfold_server.model.apply import Apply, Groups, Once, Whole
-from fanfold_server.model.errors import InvalidField, JobsUnavailable, Unauthenticated, UnknownPath
+from fanfold_server.model.errors import (
+    InvalidBody,
+    InvalidField,
+    JobsUnavailable,
+    Unauthenticated,
+    UnknownPath,
+)
 from fanfold_server.model.outcome import Failed
 from fanfold_server.service.applying import Answering, CallerLeft, Caps
 from fanfold_server.service.folding import failure_members
@@ -253,12 +259,21 @@ async def _body(receive: Receive) -> bytes:
     message = await receive()
     body: bytes = message.get("body", b"")
     if not message.get("more_body"):
+        if message["type"] == "http.disconnect":
+            raise _cut()
         return body
     parts = [body]
     while message.get("more_body"):
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _cut()
         parts.append(message.get("body", b""))
     return b"".join(parts)
+
+
+def _cut() -> InvalidBody:
+    """Refuse half a body: it might be whole JSON, and yet not what was meant."""
+    return InvalidBody("The connection ended before the body did.")
 
 
 async def _send_chunked(send: Answer, status: int, headers: Headers, pieces: list[bytes]) -> None:

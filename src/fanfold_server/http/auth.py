@@ -15,6 +15,7 @@ from fastapi import APIRouter, Request
 
 from fanfold_server.http.answers import Json
 from fanfold_server.http.schemas import Done, TokenOut
+from fanfold_server.http.strict import read_json
 from fanfold_server.http.surface import SurfaceOf, bearer_token
 from fanfold_server.model.errors import BodyTooLarge, InvalidBody, InvalidField, Unauthenticated
 from fanfold_server.service.access import Access, Token
@@ -137,7 +138,7 @@ async def _read(request: Request) -> Mapping[str, object]:
         except ValueError as exc:
             raise InvalidBody("The request body is not a form in UTF-8.") from exc
     try:
-        members = orjson.loads(body)
+        members = read_json(body)
     except orjson.JSONDecodeError as exc:
         raise InvalidBody(
             f"The request body is not a JSON object: {exc.msg} (line {exc.lineno}, "

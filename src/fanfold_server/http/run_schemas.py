@@ -27,6 +27,7 @@ from fanfold_server.http.run_bodies import (
     RowApply,
     TableApply,
 )
+from fanfold_server.http.strict import MAX_DEPTH, depth, read_json, too_deep
 from fanfold_server.model.apply import (
     Chunks,
     Groups,
@@ -44,7 +45,6 @@ from fanfold_server.model.rows import InputType, Query
 __all__ = [
     "BODIES",
     "DATA_VERBS",
-    "MAX_DEPTH",
     "MAX_KEY",
     "MAX_SEED",
     "RunRequest",
@@ -56,8 +56,6 @@ MIN_TIMEOUT_S = 1800
 REMEMBERED_BYTES = 512
 """Bodies up to this size are remembered with what they say; the last 512 of them."""
 MAX_KEY = 255
-MAX_DEPTH = 200
-"""Arrays and objects inside one another that `parameters` may hold, as deep as values may be."""
 
 _LEVELS = {
     "v1": ("LOW", "MEDIUM", "HIGH"),
@@ -132,8 +130,12 @@ def _read(verb: str, version: str, body: bytes, strict: bool) -> RunRequest:
     model = BODIES[verb]
     try:
         said = model.model_validate_json(body or b"{}")
+        if b"NaN" in body or b"Infinity" in body:
+            read_json(body)  # a text with such a word, or a number that JSON does not have
     except ValidationError as exc:
         raise _refusal(exc, model) from None
+    except orjson.JSONDecodeError as exc:
+        raise InvalidBody(f"The request body is not JSON: {exc}.") from None
     parameters, control = _parameters(said.parameters)
     is_async = _flag(said.asyncFlag, control, "oml_async_flag")
     # A run that is waited for has a limit of the server's own.
@@ -236,6 +238,8 @@ def _input_type(control: dict[str, Any]) -> InputType:
 def _refusal(exc: ValidationError, model: type[DoEval]) -> InvalidBody | InvalidField:
     first = exc.errors(include_url=False)[0]
     if first["type"] == "json_invalid":
+        if "recursion limit" in first["ctx"]["error"]:
+            return too_deep()
         return InvalidBody(f"The request body is not JSON: {first['ctx']['error']}.")
     if not first["loc"]:
         return InvalidBody("The request body must be a JSON object.")
@@ -269,7 +273,7 @@ def _parameters(given: str | dict[str, Any] | None) -> tuple[bytes, dict[str, An
             f'The member "parameters" must hold a JSON object, not {text[:60]!r}.',
             field="parameters",
         )
-    if _depth(decoded) > MAX_DEPTH:
+    if depth(decoded) > MAX_DEPTH:
         raise InvalidParameters(
             f'The member "parameters" is nested deeper than {MAX_DEPTH} levels.',
             field="parameters",
@@ -280,16 +284,6 @@ def _parameters(given: str | dict[str, Any] | None) -> tuple[bytes, dict[str, An
     control = {name: v for name, v in members.items() if name.startswith(_CONTROL)}
     rest = {name: v for name, v in members.items() if not name.startswith(_CONTROL)}
     return _dump(rest).encode(), control
-
-
-def _depth(decoded: object) -> int:
-    """Return how many arrays and objects are inside one another; told level by level."""
-    depth = 0
-    level = [decoded]
-    while level := [v for v in level if isinstance(v, list | dict)]:
-        depth += 1
-        level = [child for v in level for child in (v.values() if isinstance(v, dict) else v)]
-    return depth
 
 
 def _dump(members: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from fanfold_server.http.columnar import Columnar
 from fanfold_server.http.links import origin
+from fanfold_server.http.strict import StrictRequest
 from fanfold_server.model.actor import Actor
 from fanfold_server.model.errors import Unauthenticated
 from fanfold_server.service.access import Access
@@ -94,7 +95,10 @@ async def authenticate(request: Request, access: Access) -> Actor:
 
 
 class CallerRoute(APIRoute):
-    """A route for authenticated callers; nothing of the body is read before the token is known."""
+    """A route for authenticated callers; nothing of the body is read before the token is known.
+
+    What is read then is strict JSON.
+    """
 
     @override
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -103,7 +107,7 @@ class CallerRoute(APIRoute):
 
         async def authenticated(request: Request) -> Response:
             await authenticate(request, surface_of(request).access)
-            return await handler(request)
+            return await handler(StrictRequest(request.scope, request.receive))
 
         return authenticated
 

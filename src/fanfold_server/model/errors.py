@@ -201,6 +201,24 @@ class KeyReused(CallerError):
     code = 2028
 
 
+class InvalidRequest(CallerError):
+    """What came is no HTTP/1.1 request."""
+
+    code = 2090
+
+
+class RequestTooSlow(CallerError):
+    """The request did not come in the time that this server waits for one."""
+
+    code = 2091
+
+
+class HeadTooLarge(CallerError):
+    """The request line and the headers are larger than this server reads."""
+
+    code = 2092
+
+
 # ------------------------------------------------------------------ the caller's mistake: rows
 
 
