@@ -26,6 +26,7 @@ from fanfold_server.cli_environments import env
 from fanfold_server.cli_errors import clear_errors
 from fanfold_server.demo.command import demo
 from fanfold_server.doctor import doctor
+from fanfold_server.verbs.tokens import token
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -389,4 +390,4 @@ def _settings(**given: object) -> Settings:
     return load_settings({name: value for name, value in given.items() if value is not None})
 
 
-commands: list[click.Command] = [serve, agent, user, env, migrate, doctor, demo]
+commands: list[click.Command] = [serve, agent, user, token, env, migrate, doctor, demo]

@@ -327,6 +327,9 @@ class Settings(BaseSettings):
     session_lifetime_s: int = Field(
         28800, ge=1, description="How long after a login its token may be renewed, in s."
     )
+    max_token_days: int = Field(
+        366, ge=1, le=36_600, description="Longest life of an access token, in days."
+    )
     login_concurrency: int = Field(
         2, ge=1, le=64, description="Passwords checked at once; each check takes 64 MiB."
     )

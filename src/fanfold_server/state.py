@@ -12,7 +12,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fanfold_server.service.access import Access
+from fanfold_server.service.library import Library
 from fanfold_server.service.passwords import Passwords
+from fanfold_server.service.tokens import AccessTokens
 from fanfold_server.settings import Settings, SettingsError
 from fanfold_server.store.migrating import migrate
 from fanfold_server.store.sql import URL, Store, StoreUnusable, open_store, postgres_url, sqlite_url
@@ -21,9 +23,11 @@ __all__ = [
     "StoreUnusable",
     "make_access",
     "make_private",
+    "make_tokens",
     "migrate_store",
     "open_access",
     "open_state",
+    "open_tokens",
 ]
 
 MIB = 1024 * 1024
@@ -72,9 +76,22 @@ def make_access(store: Store, settings: Settings) -> Access:
         store.accounts,
         store.sessions,
         Passwords(concurrency=settings.login_concurrency),
+        make_tokens(store, settings),
         token_lifetime_s=settings.token_lifetime_s,
         session_lifetime_s=settings.session_lifetime_s,
     )
+
+
+def make_tokens(store: Store, settings: Settings) -> AccessTokens:
+    """Put the access tokens together."""
+    return AccessTokens(store.tokens, max_days=settings.max_token_days)
+
+
+@asynccontextmanager
+async def open_tokens(settings: Settings) -> AsyncIterator[tuple[AccessTokens, Library]]:
+    """Open as much as the operator's commands for access tokens need."""
+    async with open_state(settings) as store:
+        yield make_tokens(store, settings), Library(store.scripts, store.accounts)
 
 
 def make_private(directory: Path) -> None:

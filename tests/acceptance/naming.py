@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-SCRIPT, TABLE, JOB = "script", "table", "job"
-OWNED = frozenset({SCRIPT, TABLE, JOB})
+SCRIPT, TABLE, JOB, TOKEN = "script", "table", "job", "token"
+OWNED = frozenset({SCRIPT, TABLE, JOB, TOKEN})
 """Kinds that belong to an account, so that another account must not learn of them."""
 
 ACCOUNT = "account"  # a grant names one, and says when there is none
@@ -27,6 +27,8 @@ PATH_MEMBERS: dict[str, tuple[str, ...]] = {
     "/openapi.json": (),
     "/omlusers/api/oauth2/v1/token": (),
     "/omlusers/api/oauth2/v1/revoke": (),
+    "/api/v1/tokens": (),
+    "/api/v1/tokens/{token}": (TOKEN,),
     "/api/v1/scripts": (),
     "/api/v1/scripts/{name}": (SCRIPT,),
     "/api/v1/scripts/{name}/versions": (SCRIPT,),
@@ -124,6 +126,7 @@ BODY: dict[str, str | None] = {
     "checkArguments": PLAIN,
     "channels": PLAIN,
     "comments": PLAIN,
+    "days": PLAIN,
     "description": PLAIN,
     "envName": SHARED,
     "format": WORD,
@@ -140,12 +143,15 @@ BODY: dict[str, str | None] = {
     "orderWithin": PLAIN,
     "overwrite": PLAIN,
     "packages": PLAIN,
+    "owner": ACCOUNT,
     "parallel": PLAIN,
     "parallelFlag": PLAIN,
     "parameters": PLAIN,
     "password": PLAIN,
     "refresh_token": PLAIN,
     "rows": PLAIN,
+    "scopes": WORD,
+    "script": SCRIPT,
     "scriptVersion": PLAIN,
     "seed": PLAIN,
     "service": WORD,

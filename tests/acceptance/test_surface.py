@@ -33,6 +33,8 @@ PATHS = {
     "/openapi.json": {"get"},
     "/omlusers/api/oauth2/v1/token": {"post"},
     "/omlusers/api/oauth2/v1/revoke": {"post"},
+    "/api/v1/tokens": {"get", "post"},
+    "/api/v1/tokens/{token}": {"delete"},
     "/api/v1/scripts": {"get"},
     "/api/v1/scripts/{name}": {"get", "put", "delete"},
     "/api/v1/scripts/{name}/versions": {"get"},

@@ -27,6 +27,7 @@ from tests.acceptance.naming import (
     QUERY,
     SCRIPT,
     TABLE,
+    TOKEN,
     asked_for,
 )
 from tests.acceptance.test_surface import METHODS, PATHS
@@ -56,11 +57,13 @@ def hidden(alice: Caller, bob: Caller) -> Hidden:
     )
     assert rows.is_success, rows.text
     ended(bob, submit(bob, "index-apply", "looker", times=1))  # what a page after alice's may show
+    token = alice.post("/api/v1/tokens", json={"name": "veiled_one", "scopes": ["run"]})
+    assert token.is_success, token.text
     job = submit(alice, "index-apply", "veiled_one", times=2)
     ended(alice, job)
     return Hidden(
-        {SCRIPT: "veiled_one", TABLE: "VEILED_ONE", JOB: id_of(job)},
-        {SCRIPT: "veiled_two", TABLE: "VEILED_TWO", JOB: str(uuid.uuid4())},
+        {SCRIPT: "veiled_one", TABLE: "VEILED_ONE", JOB: id_of(job), TOKEN: "veiled_one"},
+        {SCRIPT: "veiled_two", TABLE: "VEILED_TWO", JOB: str(uuid.uuid4()), TOKEN: "veiled_two"},
     )
 
 
@@ -106,7 +109,11 @@ BODIES: dict[str, dict[str, Any]] = {
 }
 """By the word of the path that says what is done: a body that would do."""
 
-STORED = {"source": "def f():\n    return 1\n"}
+MADE: dict[tuple[str, str], dict[str, Any]] = {
+    ("put", "/api/v1/scripts/{name}"): {"source": "def f():\n    return 1\n"},
+    ("post", "/api/v1/tokens"): {"name": "asked", "scopes": ["run"]},
+}
+"""By operation: a body that makes something."""
 
 
 def _verb(path: str) -> str | None:
@@ -131,8 +138,7 @@ def _questions(document: dict[str, Any], path: str, method: str) -> list[Questio
     url, kind = _filled(path, PATH_MEMBERS[path])
     verb = _verb(path)
     body = dict(BODIES[verb]) if verb is not None else None
-    if (method, path) == ("put", "/api/v1/scripts/{name}"):
-        body = STORED
+    body = MADE.get((method, path), body)
     asked = asked_for(document, path, method)
     found = []
     if kind is not None:
@@ -155,7 +161,7 @@ def _questions(document: dict[str, Any], path: str, method: str) -> list[Questio
             found += [
                 Question(method, mine, named, {**(body or {}), name: value, **more})
                 for value in SPELLINGS.get(name, ["{}"])
-                for more in ({}, {"asyncFlag": True})
+                for more in ({}, {"asyncFlag": True})[: 1 + ("asyncFlag" in asked["body"])]
             ]
     return found
 

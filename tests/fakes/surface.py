@@ -19,6 +19,7 @@ from fanfold_server.model.actor import Actor, Role
 from fanfold_server.service.access import Access
 from fanfold_server.service.library import Library
 from fanfold_server.service.passwords import Passwords
+from fanfold_server.service.tokens import AccessTokens
 from fanfold_server.store.migrating import migrate
 from fanfold_server.store.sql import Store, open_store, sqlite_url
 
@@ -67,7 +68,8 @@ def healthy() -> dict[str, object]:
 def access_of(store: Store) -> Access:
     """Build the accounts with a password hash that costs nothing."""
     hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    return Access(store.accounts, store.sessions, Passwords(concurrency=2, hasher=hasher))
+    passwords = Passwords(concurrency=2, hasher=hasher)
+    return Access(store.accounts, store.sessions, passwords, AccessTokens(store.tokens))
 
 
 @asynccontextmanager

@@ -25,6 +25,7 @@ from fanfold_server.model.errors import (
 from fanfold_server.service import passwords
 from fanfold_server.service.access import CACHE_LIFETIME_S, Access, LoginLimits, Token
 from fanfold_server.service.passwords import Passwords
+from fanfold_server.service.tokens import AccessTokens
 from fanfold_server.store.port import TokenRecord
 from fanfold_server.store.sql import Store, open_store, sqlite_url
 from fanfold_server.store.sql_accounts import SqlSessions, Transactions
@@ -67,6 +68,7 @@ def build(store: Store, clock: Clock, **limits: int) -> Access:
         store.accounts,
         store.sessions,
         Passwords(concurrency=2, hasher=CHEAP),
+        AccessTokens(store.tokens, now=clock.now),
         limits=LoginLimits(**limits),
         now=clock.now,
         monotonic=clock.monotonic,
@@ -224,7 +226,12 @@ async def test_what_is_revoked_while_it_is_verified_is_not_remembered(
     """Else a token read just before its end would stay good for another 5 s."""
     sessions = SlowSessions(store.sessions._database)
     slow = Access(
-        store.accounts, sessions, access._passwords, now=clock.now, monotonic=clock.monotonic
+        store.accounts,
+        sessions,
+        access._passwords,
+        access._tokens,
+        now=clock.now,
+        monotonic=clock.monotonic,
     )
     token = await log_in(slow)
     verifying = asyncio.create_task(is_good(slow, token))

@@ -26,6 +26,7 @@ from fanfold_server.http import (
 )
 from fanfold_server.http import environments as environment_routes
 from fanfold_server.http import tables as table_routes
+from fanfold_server.http import tokens as token_routes
 from fanfold_server.http.access_log import Served
 from fanfold_server.http.front import Front, RunApp
 from fanfold_server.http.handlers import add_handlers
@@ -39,7 +40,7 @@ from fanfold_server.service.library import Library
 from fanfold_server.service.provisioning import Provisioning
 from fanfold_server.service.tables import Tables
 
-_ROUTERS = (auth.router, scripts.router, oml.router, pages.router)
+_ROUTERS = (auth.router, token_routes.router, scripts.router, oml.router, pages.router)
 _JOB_ROUTERS = (jobs.router, callback_routes.router, jobs_oml.router)
 
 

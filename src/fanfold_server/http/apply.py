@@ -22,6 +22,7 @@ from fanfold_server.http.headers import (
 )
 from fanfold_server.http.links import job_url, origin
 from fanfold_server.http.run_schemas import DATA_VERBS, MAX_KEY, RunRequest, read_run
+from fanfold_server.http.scopes import RUN
 from fanfold_server.http.surface import bearer_token
 from fanfold_server.model.apply import Apply, Groups, Once, Whole
 from fanfold_server.model.errors import (
@@ -36,6 +37,7 @@ from fanfold_server.service.applying import Answering, CallerLeft, Caps
 from fanfold_server.service.folding import failure_members
 from fanfold_server.service.jobs import Submission
 from fanfold_server.service.signatures import Signatures
+from fanfold_server.service.tokens import beyond, require, require_script
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -102,10 +104,16 @@ class RunRoute:
         """Answer one run. Raises errors of the model; the front door renders them."""
         actor = await self._authenticate(scope)
         path: RunPath = scope["fanfold.run"]
+        if actor.scopes is not None:
+            require(actor, RUN)
+            if actor.script is not None and actor.script[1] != path.script:
+                raise beyond(actor)
         if path.verb in DATA_VERBS and not self._has_data:
             raise UnknownPath("This server has no data, and so no runs over rows.")
         request = read_run(path.verb, path.version, await _body(receive), strict=self._strict)
         script = await self._script(actor, path, request)
+        if actor.script is not None:
+            require_script(actor, script.owner, script.name)
         self._signatures.check(
             script,
             0 if path.verb == "do-eval" else 1,

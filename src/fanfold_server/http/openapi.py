@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from fanfold_server.http.schemas import ErrorOut
+from fanfold_server.http.scopes import needed
 
 _DESCRIPTION: Final = """\
 Stores Python functions and runs them. The paths below `/oml` and `/omlusers` are wire-compatible
@@ -68,21 +69,24 @@ def describe(
         "bearer": {
             "type": "http",
             "scheme": "bearer",
-            "description": "A token of POST /omlusers/api/oauth2/v1/token.",
+            "description": "A token of POST /omlusers/api/oauth2/v1/token or of POST "
+            "/api/v1/tokens; the latter needs the scope that `x-fanfold-scope` names.",
         }
     }
     document["security"] = [{"bearer": []}]
     for path, item in paths.items():
         for method in _METHODS:
             if method in item:
-                _complete(path, item[method])
+                _complete(path, method, item[method])
     return document
 
 
-def _complete(path: str, operation: dict[str, Any]) -> None:
+def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
     """Put one operation right."""
     operation["responses"].pop("422", None)
     operation["responses"].setdefault("default", _ERROR)
+    if path not in _OPEN and "security" not in operation:
+        operation["x-fanfold-scope"] = str(needed(path, method.upper()))
     if path in _OPEN:
         operation["security"] = []
     if path.startswith("/oml/api/py-scripts/v1"):

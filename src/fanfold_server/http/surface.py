@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from fanfold_server.http.columnar import Columnar
 from fanfold_server.http.links import origin
+from fanfold_server.http.scopes import check, check_script, needed
 from fanfold_server.http.strict import StrictRequest
 from fanfold_server.model.actor import Actor
 from fanfold_server.model.errors import Unauthenticated
@@ -97,6 +98,8 @@ async def authenticate(request: Request, access: Access) -> Actor:
 class CallerRoute(APIRoute):
     """A route for authenticated callers; nothing of the body is read before the token is known.
 
+    An access token must have what `scopes.py` says that the route needs.
+
     What is read then is strict JSON.
     """
 
@@ -104,9 +107,15 @@ class CallerRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Put the check in front of the framework's own handler."""
         handler = super().get_route_handler()
+        (what,) = {needed(self.path, method) for method in self.methods or ()}
 
         async def authenticated(request: Request) -> Response:
-            await authenticate(request, surface_of(request).access)
+            surface = surface_of(request)
+            actor = await authenticate(request, surface.access)
+            if actor.scopes is not None:
+                check(actor, what)
+                if actor.script is not None:
+                    await check_script(actor, self.path, request.path_params, surface)
             return await handler(StrictRequest(request.scope, request.receive))
 
         return authenticated

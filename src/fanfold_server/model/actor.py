@@ -23,17 +23,49 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
+class Scope(StrEnum):
+    """What an access token is good for; reading is part of each.
+
+    `run` runs functions and sees to their jobs; `publish` stores and grants scripts and tables;
+    `admin` does what only administrators may.
+    """
+
+    RUN = "run"
+    PUBLISH = "publish"
+    ADMIN = "admin"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """An authenticated account. `name` is in upper case, as owners are on the compatible wire."""
+    """An authenticated account. `name` is in upper case, as owners are on the compatible wire.
+
+    Attributes:
+        scopes: of the access token that it came with; None: it may do all that the account may.
+        script: owner and name of the only script that the token is good for; None: any.
+        token: what the account calls the token.
+    """
 
     user_id: int
     name: str
     role: Role
+    scopes: frozenset[Scope] | None = None
+    script: tuple[str, str] | None = None
+    token: str | None = None
 
     @property
     def is_admin(self) -> bool:
-        return self.role is Role.ADMIN
+        return self.role is Role.ADMIN and (self.scopes is None or Scope.ADMIN in self.scopes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessToken:
+    """A token that an account has made for a program; see `Actor`. Times are aware, UTC."""
+
+    name: str
+    scopes: frozenset[Scope]
+    script: tuple[str, str] | None
+    created: datetime
+    expires: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -360,6 +360,18 @@ class Forbidden(CallerError):
     code = 2105
 
 
+class UnknownToken(CallerError):
+    """You have no access token of this name."""
+
+    code = 2107
+
+
+class TokenExists(CallerError):
+    """You have an access token of this name already."""
+
+    code = 2108
+
+
 class NoAccounts(CallerError):
     """This server has no account yet: add one with "fanfold user add"."""
 

@@ -13,16 +13,18 @@ import hashlib
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from fanfold_server.model.actor import (
     EVERYONE,
     GLOBAL_OWNER,
+    AccessToken,
     Account,
     Actor,
     Role,
+    Scope,
     account_name,
 )
 from fanfold_server.model.errors import (
@@ -35,6 +37,7 @@ from fanfold_server.model.errors import (
     WrongCredentials,
 )
 from fanfold_server.service.passwords import Passwords
+from fanfold_server.service.tokens import AccessTokens, Verified, Verifier, require_login
 from fanfold_server.store.port import AccountStore, Credentials, Failures, SessionStore
 
 CACHE_LIFETIME_S = 5.0
@@ -87,6 +90,8 @@ class Access:
         accounts: where accounts are kept.
         sessions: where sessions are kept.
         passwords: what checks passwords.
+        tokens: keeps access tokens.
+        verifiers: know tokens of further kinds.
         token_lifetime_s: how long a token lives, > 0.
         session_lifetime_s: how long after a login its token may be renewed, ≥ `token_lifetime_s`.
         limits: how failed logins are slowed down.
@@ -99,7 +104,9 @@ class Access:
         accounts: AccountStore,
         sessions: SessionStore,
         passwords: Passwords,
+        tokens: AccessTokens,
         *,
+        verifiers: Sequence[Verifier] = (),
         token_lifetime_s: int = 3600,
         session_lifetime_s: int = 8 * 3600,
         limits: LoginLimits | None = None,
@@ -109,6 +116,8 @@ class Access:
         self._accounts = accounts
         self._sessions = sessions
         self._passwords = passwords
+        self._tokens = tokens
+        self._verifiers = (tokens, *verifiers)
         self._token_lifetime = timedelta(seconds=token_lifetime_s)
         self._session_lifetime = timedelta(seconds=session_lifetime_s)
         self._limits = limits or LoginLimits()
@@ -141,17 +150,25 @@ class Access:
             Unauthenticated: it was never issued, or is revoked, or its account is disabled.
         """
         generation, asked = self._generation, self._monotonic()
+        found = await self._verified(token)
+        if generation == self._generation:  # else a change in between may be about this token
+            if len(self._cache) >= CACHE_SIZE:
+                self._cache.clear()
+            self._cache[token] = (found.actor, asked + min(found.life_s, CACHE_LIFETIME_S))
+        return found.actor
+
+    async def _verified(self, token: bytes) -> Verified:
         record = await self._sessions.token(_digest(token))
+        if record is None:
+            for verifier in self._verifiers:
+                if (found := await verifier.verify(token)) is not None:
+                    return found
         if record is None or record.revoked:
             raise Unauthenticated(_UNKNOWN)
         life_s = (record.expires - self._now()).total_seconds()
         if life_s <= 0:
             raise TokenExpired
-        if generation == self._generation:  # else a change in between may be about this token
-            if len(self._cache) >= CACHE_SIZE:
-                self._cache.clear()
-            self._cache[token] = (record.actor, asked + min(life_s, CACHE_LIFETIME_S))
-        return record.actor
+        return Verified(actor=record.actor, life_s=life_s)
 
     async def issue(self, username: str, password: str, *, address: str) -> Token:
         """Log in.
@@ -208,9 +225,53 @@ class Access:
         return Token(text=fresh, expires_in_s=int((expires - now).total_seconds()))
 
     async def revoke(self, token: str) -> None:
-        """End the session to which the token belongs, with all its tokens; unknown: nothing."""
+        """End the session to which the token belongs, with all its tokens; unknown: nothing.
+
+        An access token ends alone.
+        """
+        raw = _raw(token)
         try:
-            await self._sessions.end_session(_digest(_raw(token)))
+            for verifier in self._verifiers:
+                if await verifier.revoke(raw):
+                    return
+            await self._sessions.end_session(_digest(raw))
+        finally:
+            self._forget_verified()
+
+    # ------------------------------------------------------------------------- access tokens
+
+    async def create_token(
+        self,
+        actor: Actor,
+        name: str,
+        scopes: Collection[Scope],
+        *,
+        days: int,
+        script: tuple[str, str] | None = None,
+    ) -> tuple[AccessToken, str]:
+        """Make an access token for oneself; see `AccessTokens.create`.
+
+        Raises:
+            Forbidden: the actor came with an access token.
+        """
+        require_login(actor)
+        return await self._tokens.create(actor.name, name, scopes, days=days, script=script)
+
+    async def list_tokens(self, actor: Actor) -> list[AccessToken]:
+        """List one's access tokens by name. Raises Forbidden as `create_token`."""
+        require_login(actor)
+        return await self._tokens.listing(actor.name)
+
+    async def remove_token(self, actor: Actor, name: str) -> None:
+        """Revoke an access token of one's own.
+
+        Raises:
+            UnknownToken: there is none of that name.
+            Forbidden: as `create_token`.
+        """
+        require_login(actor)
+        try:
+            await self._tokens.remove(actor.name, name)
         finally:
             self._forget_verified()
 
@@ -253,7 +314,7 @@ class Access:
         return await self._accounts.accounts()
 
     async def set_password(self, name: str, password: str) -> None:
-        """Give an account another password; ends its sessions.
+        """Give an account another password; ends its sessions and access tokens.
 
         Raises:
             InvalidField: the password is too short or too long.
@@ -265,7 +326,7 @@ class Access:
         self._changed(stored, await self._accounts.replace_password(stored, password_hash))
 
     async def disable(self, name: str) -> None:
-        """Keep an account from logging in; ends its sessions.
+        """Keep an account from logging in; ends its sessions and access tokens.
 
         Raises:
             UnknownUser: there is no such account.

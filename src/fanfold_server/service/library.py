@@ -27,6 +27,7 @@ from fanfold_server.model.errors import (
 from fanfold_server.model.script import Grant, Script, ScriptType
 from fanfold_server.service import sources
 from fanfold_server.service.access import utc_now
+from fanfold_server.service.tokens import require_script
 from fanfold_server.store.port import AccountStore, Creator, Draft, Found, ScriptStore
 
 CACHE_LIFETIME_S = 2.0
@@ -175,12 +176,13 @@ class Library:
             InvalidField: the name or the description is not like that.
             InvalidSource: the text is not Python or holds no function.
             ScriptExists: there is one, and `overwrite` is false.
-            Forbidden: there is one, of another account.
+            Forbidden: there is one, of another account; or the actor's token is for another script.
         """
         _check_name(name)
         _check_description(description)
         entry = sources.inspect_source(source, name, max_bytes=self._max_source_bytes)
         owner = _owner(actor, is_global=is_global)
+        require_script(actor, owner, name)
         draft = Draft(
             name=name,
             owner=owner,
@@ -217,6 +219,7 @@ class Library:
             Forbidden: it is a global script of another account.
         """
         owner = _owner(actor, is_global=is_global)
+        require_script(actor, owner, name)
         async with self._writing():
             creator = await self._creator(actor, name, owner)
             current = None
@@ -237,6 +240,7 @@ class Library:
             Forbidden: it is a global script of another account.
         """
         owner = _owner(actor, is_global=is_global)
+        require_script(actor, owner, name)
         async with self._writing():
             creator = await self._creator(actor, name, owner)
             if not await self._scripts.drop(name, owner, creator=creator.user_id):

@@ -43,10 +43,12 @@ from fanfold_server.store.jobs_port import (
     job_prefix,
 )
 from fanfold_server.store.tables_port import TableStore
+from fanfold_server.store.tokens_port import AccessTokenStore, FoundToken
 from fanfold_server.store.upkeep_port import Upkeep
 
 __all__ = [
     "INLINE_BYTES",
+    "AccessTokenStore",
     "AccountStore",
     "BatchRecord",
     "BatchResult",
@@ -65,6 +67,7 @@ __all__ = [
     "FailureGroup",
     "Failures",
     "Found",
+    "FoundToken",
     "JobFilter",
     "JobStore",
     "Ledger",
@@ -180,11 +183,18 @@ class AccountStore(Protocol):
         ...
 
     async def replace_password(self, name: str, password_hash: str) -> bool:
-        """Store a new password and end every session of the account; False: no such account."""
+        """Store a new password; False: no such account.
+
+        Every session of the account and every access token ends.
+        """
         ...
 
     async def set_disabled(self, name: str, *, disabled: bool) -> bool:
-        """Disable (and end every session of) or enable an account; False: no such account."""
+        """Disable (and end every session and access token of) or enable an account.
+
+        Returns:
+            False: there is no such account.
+        """
         ...
 
 

@@ -121,6 +121,21 @@ token = Table(
     Column("expires", UtcDateTime(), nullable=False),
 )
 
+access_token = Table(
+    "access_token",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("account_id", Key, ForeignKey("account.id"), nullable=False),
+    Column("name", String(64), nullable=False),
+    Column("digest", LargeBinary(32), nullable=False, unique=True),
+    Column("scopes", String(64), nullable=False),
+    Column("script_owner", String(128), nullable=True),
+    Column("script_name", String(128), nullable=True),
+    Column("created", UtcDateTime(), nullable=False),
+    Column("expires", UtcDateTime(), nullable=False),
+    UniqueConstraint("account_id", "name"),
+)
+
 login_failure = Table(
     "login_failure",
     metadata,

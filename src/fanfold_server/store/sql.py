@@ -27,6 +27,7 @@ from fanfold_server.store.sql_jobs import SqlJobs
 from fanfold_server.store.sql_ledger import SqlLedger
 from fanfold_server.store.sql_scripts import SqlScripts
 from fanfold_server.store.sql_tables import SqlTables
+from fanfold_server.store.sql_tokens import SqlTokens
 from fanfold_server.store.writing import Writer
 
 __all__ = ["URL", "Database", "Store", "StoreUnusable", "open_store", "postgres_url", "sqlite_url"]
@@ -82,6 +83,7 @@ class Store:
     tables: SqlTables
     callbacks: SqlCallbacks
     environments: SqlEnvironments
+    tokens: SqlTokens
     signals: Hub
 
 
@@ -135,6 +137,7 @@ async def open_store(url: URL, *, min_free_bytes: int = 0) -> AsyncIterator[Stor
             tables=SqlTables(database),
             callbacks=SqlCallbacks(database, writer),
             environments=SqlEnvironments(database),
+            tokens=SqlTokens(database),
             signals=signals,
         )
 

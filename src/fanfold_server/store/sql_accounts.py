@@ -14,7 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from fanfold_server.model.actor import Account, Actor, Role
 from fanfold_server.model.errors import UserExists
 from fanfold_server.store.port import Credentials, Failures, TokenRecord
-from fanfold_server.store.schema import account, insert_new, login_failure, session, token
+from fanfold_server.store.schema import (
+    access_token,
+    account,
+    insert_new,
+    login_failure,
+    session,
+    token,
+)
 
 
 class Transactions(Protocol):
@@ -87,6 +94,9 @@ class SqlAccounts:
                 owner = select(account.c.id).where(account.c.name == name).scalar_subquery()
                 await connection.execute(
                     update(session).where(session.c.account_id == owner).values(revoked=True)
+                )
+                await connection.execute(
+                    delete(access_token).where(access_token.c.account_id == owner)
                 )
             return True
 

@@ -1,0 +1,1 @@
+"""The operator's further commands, a file for each noun. `cli.py` puts them together."""
