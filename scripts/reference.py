@@ -406,6 +406,7 @@ async def _openapi() -> dict[str, Any]:
     nothing = cast("Any", None)
     app = build_app(
         access=cast("Any", SimpleNamespace(has_accounts=has_accounts)),
+        auditing=cast("Any", SimpleNamespace(note=lambda _event: None)),
         library=nothing,
         environments=nothing,
         runs=nothing,

@@ -26,6 +26,7 @@ from fanfold_server.cli_environments import env
 from fanfold_server.cli_errors import clear_errors
 from fanfold_server.demo.command import demo
 from fanfold_server.doctor import doctor
+from fanfold_server.verbs.audit import audit
 from fanfold_server.verbs.tokens import token
 
 if TYPE_CHECKING:
@@ -301,7 +302,9 @@ def user_add(name: str, role: str, password_stdin: bool, **place: object) -> Non
     from fanfold_server.model.actor import Role
 
     password = _read_password(from_stdin=password_stdin)
-    _with_access(place, lambda access: access.add_user(name, password, Role(role)))
+    _with_access(
+        place, lambda access: access.add_user(name, password, Role(role)), did=("user.add", name)
+    )
     click.echo(f"added {name.upper()} as {role}", err=True)
 
 
@@ -319,7 +322,7 @@ def user_list(**place: object) -> None:
 @_place_options
 def user_disable(name: str, **place: object) -> None:
     """Keep NAME from logging in, and end its sessions."""
-    _with_access(place, lambda access: access.disable(name))
+    _with_access(place, lambda access: access.disable(name), did=("user.disable", name))
     click.echo(f"disabled {name.upper()}", err=True)
 
 
@@ -328,7 +331,7 @@ def user_disable(name: str, **place: object) -> None:
 @_place_options
 def user_enable(name: str, **place: object) -> None:
     """Let NAME log in again."""
-    _with_access(place, lambda access: access.enable(name))
+    _with_access(place, lambda access: access.enable(name), did=("user.enable", name))
     click.echo(f"enabled {name.upper()}", err=True)
 
 
@@ -339,7 +342,9 @@ def user_enable(name: str, **place: object) -> None:
 def user_set_password(name: str, password_stdin: bool, **place: object) -> None:
     """Give NAME another password, and end its sessions."""
     password = _read_password(from_stdin=password_stdin)
-    _with_access(place, lambda access: access.set_password(name, password))
+    _with_access(
+        place, lambda access: access.set_password(name, password), did=("user.set-password", name)
+    )
     click.echo(f"changed the password of {name.upper()}", err=True)
 
 
@@ -353,12 +358,20 @@ def _read_password(*, from_stdin: bool) -> str:
     return line.removesuffix("\n").removesuffix("\r")
 
 
-def _with_access(place: Mapping[str, object], act: Callable[[Access], Awaitable[T]]) -> T:
-    from fanfold_server.state import open_access
+def _with_access(
+    place: Mapping[str, object],
+    act: Callable[[Access], Awaitable[T]],
+    did: tuple[str, str] | None = None,
+) -> T:
+    """Do something with the accounts, and note action and account in the audit log."""
+    from fanfold_server.state import make_access, note_command, open_state
 
     async def run() -> T:
-        async with open_access(settings) as access:
-            return await act(access)
+        async with open_state(settings) as store:
+            done = await act(make_access(store, settings))
+            if did is not None:
+                await note_command(store, *did)
+            return done
 
     with clear_errors():
         settings = _settings(**place)
@@ -390,4 +403,4 @@ def _settings(**given: object) -> Settings:
     return load_settings({name: value for name, value in given.items() if value is not None})
 
 
-commands: list[click.Command] = [serve, agent, user, token, env, migrate, doctor, demo]
+commands: list[click.Command] = [serve, agent, user, token, audit, env, migrate, doctor, demo]

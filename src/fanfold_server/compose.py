@@ -39,6 +39,7 @@ from fanfold_server.rows.opening import Rows, RowsOptions, open_rows
 from fanfold_server.service.access import Access
 from fanfold_server.service.applying import Applying, Caps
 from fanfold_server.service.asking import Asking
+from fanfold_server.service.auditing import Auditing
 from fanfold_server.service.callbacks import Callbacks
 from fanfold_server.service.delivering import AT_ONCE, Deliverer
 from fanfold_server.service.dispatching import Dispatcher
@@ -49,7 +50,7 @@ from fanfold_server.service.provisioning import Provisioning
 from fanfold_server.service.relaying import Relaying
 from fanfold_server.service.tables import Tables
 from fanfold_server.settings import Settings, SettingsError
-from fanfold_server.state import make_access, open_state
+from fanfold_server.state import make_access, make_library, open_state
 from fanfold_server.store.blobs import FolderBlobs
 from fanfold_server.store.port import Blobs, Quota
 from fanfold_server.store.sql import Store
@@ -107,9 +108,7 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_state(settings))
         access = make_access(store, settings)
-        library = Library(
-            store.scripts, store.accounts, max_source_bytes=settings.script_max_kib * 1024
-        )
+        library = make_library(store, settings)
         rows = await stack.enter_async_context(_open_rows(settings, store))
         running = await stack.enter_async_context(
             _open_running(settings, store, access, library, rows)
@@ -118,9 +117,12 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
         if settings.access_log and settings.log_level in {"debug", "info"}:
             log = AccessLog(_write_log, as_json=settings.log_format == "json")
             stack.callback(log.flush)
+        auditing = Auditing(store.audit, days=settings.audit_days)
+        stack.push_async_callback(auditing.close)
         yield Server(
             app=build_app(
                 access=access,
+                auditing=auditing,
                 library=library,
                 environments=running.environments,
                 provisioning=running.provisioning,

@@ -225,6 +225,9 @@ class Settings(BaseSettings):
         ge=0,
         description="How long a job is kept after its end, with its results, in days; 0: for ever.",
     )
+    audit_days: int = Field(
+        365, ge=0, description="How long entries of the audit log are kept, in days; 0: for ever."
+    )
     min_free_mib: int = Field(
         256,
         ge=0,

@@ -9,8 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
+from fanfold_server.model.actor import account_name
+from fanfold_server.model.audit import OPERATOR, AuditEntry
 from fanfold_server.service.access import Access
 from fanfold_server.service.library import Library
 from fanfold_server.service.passwords import Passwords
@@ -22,12 +25,13 @@ from fanfold_server.store.sql import URL, Store, StoreUnusable, open_store, post
 __all__ = [
     "StoreUnusable",
     "make_access",
+    "make_library",
     "make_private",
     "make_tokens",
     "migrate_store",
+    "note_command",
     "open_access",
     "open_state",
-    "open_tokens",
 ]
 
 MIB = 1024 * 1024
@@ -87,11 +91,30 @@ def make_tokens(store: Store, settings: Settings) -> AccessTokens:
     return AccessTokens(store.tokens, max_days=settings.max_token_days)
 
 
-@asynccontextmanager
-async def open_tokens(settings: Settings) -> AsyncIterator[tuple[AccessTokens, Library]]:
-    """Open as much as the operator's commands for access tokens need."""
-    async with open_state(settings) as store:
-        yield make_tokens(store, settings), Library(store.scripts, store.accounts)
+def make_library(store: Store, settings: Settings) -> Library:
+    """Put the library of scripts together."""
+    return Library(store.scripts, store.accounts, max_source_bytes=settings.script_max_kib * 1024)
+
+
+async def note_command(store: Store, action: str, target: str) -> None:
+    """Note in the audit log what a command of the operator's has done.
+
+    Args:
+        store: the open database.
+        action: such as `user.add`.
+        target: an account, or what else it was done to.
+    """
+    entry = AuditEntry(
+        at=datetime.now(UTC),
+        actor=OPERATOR,
+        token=None,
+        address=None,
+        action=action,
+        target=account_name(target),
+        status=0,
+        request="",
+    )
+    await store.audit.append([entry])
 
 
 def make_private(directory: Path) -> None:

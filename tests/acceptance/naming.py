@@ -28,6 +28,7 @@ PATH_MEMBERS: dict[str, tuple[str, ...]] = {
     "/omlusers/api/oauth2/v1/token": (),
     "/omlusers/api/oauth2/v1/revoke": (),
     "/api/v1/tokens": (),
+    "/api/v1/audit": (),  # for administrators, who may know of everything
     "/api/v1/tokens/{token}": (TOKEN,),
     "/api/v1/scripts": (),
     "/api/v1/scripts/{name}": (SCRIPT,),
@@ -90,8 +91,12 @@ PATH_MEMBERS: dict[str, tuple[str, ...]] = {
 """By path: the kind that each of its members names, in their order."""
 
 QUERY: dict[str, str | None] = {
+    "action": WORD,
+    "actor": ACCOUNT,
     "after": JOB,
     "age": PLAIN,
+    "before": PLAIN,
+    "below": PLAIN,
     "comments": PLAIN,
     "createdBefore": PLAIN,
     "createdFrom": PLAIN,
@@ -105,8 +110,10 @@ QUERY: dict[str, str | None] = {
     "owner": ACCOUNT,
     "rows": PLAIN,
     "script": SCRIPT,
+    "since": PLAIN,
     "state": PLAIN,
     "status": PLAIN,
+    "target": PLAIN,  # of an entry that an administrator reads
     "type": WORD,
     "version": PLAIN,
 }

@@ -34,6 +34,7 @@ PATHS = {
     "/omlusers/api/oauth2/v1/token": {"post"},
     "/omlusers/api/oauth2/v1/revoke": {"post"},
     "/api/v1/tokens": {"get", "post"},
+    "/api/v1/audit": {"get"},
     "/api/v1/tokens/{token}": {"delete"},
     "/api/v1/scripts": {"get"},
     "/api/v1/scripts/{name}": {"get", "put", "delete"},

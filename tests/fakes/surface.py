@@ -17,6 +17,7 @@ from fanfold_server.http.front import ASGIApp, Front, Receive, Scope, Send
 from fanfold_server.http.headers import JSON_TYPE, SECURITY_HEADERS, V1_HEADERS
 from fanfold_server.model.actor import Actor, Role
 from fanfold_server.service.access import Access
+from fanfold_server.service.auditing import Auditing
 from fanfold_server.service.library import Library
 from fanfold_server.service.passwords import Passwords
 from fanfold_server.service.tokens import AccessTokens
@@ -91,6 +92,7 @@ async def open_front(
             await access.add_user(name, PASSWORD, role)
         yield build_app(
             access=access,
+            auditing=Auditing(store.audit, days=0),
             library=Library(store.scripts, store.accounts),
             environments=Environments(),
             runs=runs,

@@ -14,6 +14,7 @@ import orjson
 from fastapi import FastAPI
 
 from fanfold_server.http import (
+    audit,
     auth,
     jobs,
     jobs_oml,
@@ -34,19 +35,28 @@ from fanfold_server.http.openapi import describe
 from fanfold_server.http.reference import write_reference
 from fanfold_server.http.surface import Environments, Surface
 from fanfold_server.service.access import Access
+from fanfold_server.service.auditing import Auditing
 from fanfold_server.service.callbacks import Callbacks
 from fanfold_server.service.jobs import Jobs
 from fanfold_server.service.library import Library
 from fanfold_server.service.provisioning import Provisioning
 from fanfold_server.service.tables import Tables
 
-_ROUTERS = (auth.router, token_routes.router, scripts.router, oml.router, pages.router)
+_ROUTERS = (
+    auth.router,
+    token_routes.router,
+    audit.router,
+    scripts.router,
+    oml.router,
+    pages.router,
+)
 _JOB_ROUTERS = (jobs.router, callback_routes.router, jobs_oml.router)
 
 
 def build_app(
     *,
     access: Access,
+    auditing: Auditing,
     library: Library,
     environments: Environments,
     runs: RunApp,
@@ -66,6 +76,7 @@ def build_app(
 
     Args:
         access: accounts and tokens.
+        auditing: remembers who did what.
         library: the script repository.
         environments: what `…/envs` lists.
         runs: answers `POST /oml/api/py-scripts/v1|v2/do-eval|index-apply/…` by itself; what it
@@ -104,6 +115,7 @@ def build_app(
     public_url = public_url.rstrip("/") if public_url else None
     app.state.surface = Surface(
         access=access,
+        auditing=auditing,
         library=library,
         environments=environments,
         health=health,
@@ -125,4 +137,5 @@ def build_app(
         max_table_bytes=max_table_bytes,
         trust_forwarded=trust_forwarded,
         record=record,
+        note=auditing.note,
     )

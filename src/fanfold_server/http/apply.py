@@ -198,6 +198,7 @@ class RunRoute:
         raw = token.encode("latin-1")
         actor = self._access.known(raw, time.monotonic()) or await self._access.authenticate(raw)
         scope["fanfold.user"] = actor.name
+        scope["fanfold.token"] = actor.token
         return actor
 
     async def _script(self, actor: Actor, path: RunPath, request: RunRequest) -> Script:

@@ -17,6 +17,7 @@ from fanfold_server.http.answers import Json
 from fanfold_server.http.schemas import Done, TokenOut
 from fanfold_server.http.strict import read_json
 from fanfold_server.http.surface import SurfaceOf, bearer_token
+from fanfold_server.model.actor import account_name
 from fanfold_server.model.errors import BodyTooLarge, InvalidBody, InvalidField, Unauthenticated
 from fanfold_server.service.access import Access, Token
 
@@ -75,9 +76,11 @@ async def issue_token(request: Request, surface: SurfaceOf) -> Json:
     grant_type = _text(body, "grant_type")
     match grant_type:
         case "password":
+            username = _text(body, "username")
             token = await surface.access.issue(
-                _text(body, "username"), _text(body, "password"), address=_address(request)
+                username, _text(body, "password"), address=_address(request)
             )
+            request.scope["fanfold.user"] = account_name(username)
             return _issued(token)
         case "refresh_token":
             return _issued(await surface.access.refresh(_token(body, request, "refresh_token")))

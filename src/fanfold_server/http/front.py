@@ -12,6 +12,7 @@ What the apps behind it find in the scope, and leave there:
     scope["fanfold.run"]         `RunPath`, set here for runs
     scope["fanfold.head"]        True, set here for HEAD, which is answered as GET is
     scope["fanfold.root"]        str, set here for legacy paths: what the client wrote for `/oml`
+    scope["fanfold.token"]       str, set with the user: the name of the access token, if it is one
     scope["fanfold.user"]        str, set by whoever has authenticated the request; for the log
 """
 
@@ -42,6 +43,7 @@ from fanfold_server.model.errors import (
     ShuttingDown,
     Unexpected,
 )
+from fanfold_server.service.auditing import Event
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -58,6 +60,8 @@ _TABLE_DEPTH: Final = _TABLES.count("/")
 _LEGACY: Final = ("/oml/tenants/", "/omlusers/tenants/")
 _LEGACY_PARTS: Final = 7
 _ID_LENGTH: Final = 64
+_READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_REFUSED: Final = frozenset({401, 403})
 _UNKNOWN_LENGTH: Final = -1
 _ENCODED: Final = -2
 
@@ -82,6 +86,7 @@ class Front:
         max_table_bytes: that of a table that is loaded, if it is longer.
         trust_forwarded: take scheme and host from the headers of a proxy.
         record: notes a request that is over; None for no access log.
+        note: notes who changed what, or was refused, for the audit log.
     """
 
     def __init__(
@@ -94,6 +99,7 @@ class Front:
         max_table_bytes: int = 0,
         trust_forwarded: bool = False,
         record: Callable[[Served], None] | None = None,
+        note: Callable[[Event], None] | None = None,
     ) -> None:
         self._runs = runs
         self._pages = pages
@@ -103,6 +109,7 @@ class Front:
         self._max_table_bytes = max(max_table_bytes, max_body_bytes)
         self._trust_forwarded = trust_forwarded
         self._record = record
+        self._note = note
         self._log = structlog.get_logger("fanfold_server.http")
         self._new_id = count(1).__next__
         self._id_prefix = os.urandom(4).hex() + "-"
@@ -152,6 +159,8 @@ class Front:
                 elapsed_s = time.perf_counter() - started
                 user = scope.get("fanfold.user")
                 self._record(Served(request_id, method, sent_path, answer.status, elapsed_s, user))
+            if self._note is not None and (method not in _READS or answer.status in _REFUSED):
+                self._note(_event(scope, method, answer.status, request_id))
 
     def _longest_body(self, method: str, path: str) -> int:
         """Say how long a body may be; one that is a table goes to a file as it comes."""
@@ -254,6 +263,20 @@ class Answer:
         elif self._is_head:
             message = {**message, "body": b""}
         await self._send(message)
+
+
+def _event(scope: Scope, method: str, status: int, request_id: str) -> Event:
+    client = scope.get("client")
+    return Event(
+        time.time(),
+        scope.get("fanfold.user"),
+        scope.get("fanfold.token"),
+        None if client is None else client[0],
+        method,
+        scope["path"],
+        status,
+        request_id,
+    )
 
 
 def _opening(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, int]:

@@ -20,6 +20,7 @@ from fanfold_server.http.strict import StrictRequest
 from fanfold_server.model.actor import Actor
 from fanfold_server.model.errors import Unauthenticated
 from fanfold_server.service.access import Access
+from fanfold_server.service.auditing import Auditing
 from fanfold_server.service.callbacks import Callbacks
 from fanfold_server.service.jobs import Jobs
 from fanfold_server.service.library import Library
@@ -54,6 +55,7 @@ class Surface:
     """
 
     access: Access
+    auditing: Auditing
     library: Library
     environments: Environments
     health: Callable[[], Mapping[str, object]]
@@ -91,6 +93,7 @@ async def authenticate(request: Request, access: Access) -> Actor:
     text = token.encode("latin-1")
     actor = access.known(text, time.monotonic()) or await access.authenticate(text)
     request.scope["fanfold.user"] = actor.name
+    request.scope["fanfold.token"] = actor.token
     request.scope["fanfold.actor"] = actor
     return actor
 

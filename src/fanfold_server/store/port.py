@@ -15,6 +15,7 @@ from typing import Protocol
 
 from fanfold_server.model.actor import Account, Actor, Role
 from fanfold_server.model.script import Grant, Script, ScriptType
+from fanfold_server.store.audit_port import AuditStore
 from fanfold_server.store.callbacks_port import CallbackStore
 from fanfold_server.store.environments_port import EnvironmentUses
 from fanfold_server.store.jobs_port import (
@@ -50,6 +51,7 @@ __all__ = [
     "INLINE_BYTES",
     "AccessTokenStore",
     "AccountStore",
+    "AuditStore",
     "BatchRecord",
     "BatchResult",
     "BatchState",

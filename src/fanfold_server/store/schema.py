@@ -136,6 +136,22 @@ access_token = Table(
     UniqueConstraint("account_id", "name"),
 )
 
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("at", UtcDateTime(), nullable=False, index=True),
+    # Not references: an entry outlives what it tells of.
+    Column("actor", String(128), nullable=True),
+    Column("token", String(64), nullable=True),
+    Column("address", String(64), nullable=True),
+    Column("action", String(64), nullable=False),
+    Column("target", String(300), nullable=False),
+    Column("status", Integer(), nullable=False),
+    Column("request", String(64), nullable=False),
+    sqlite_autoincrement=True,  # a number is never given twice, also not after old entries went
+)
+
 login_failure = Table(
     "login_failure",
     metadata,

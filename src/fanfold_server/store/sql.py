@@ -21,6 +21,7 @@ from sqlalchemy.pool import NullPool
 from fanfold_server.store.migrating import StoreUnusable, migrate
 from fanfold_server.store.signalling import Hub, Listener
 from fanfold_server.store.sql_accounts import SqlAccounts, SqlSessions
+from fanfold_server.store.sql_audit import SqlAudit
 from fanfold_server.store.sql_callbacks import SqlCallbacks
 from fanfold_server.store.sql_environments import SqlEnvironments
 from fanfold_server.store.sql_jobs import SqlJobs
@@ -84,6 +85,7 @@ class Store:
     callbacks: SqlCallbacks
     environments: SqlEnvironments
     tokens: SqlTokens
+    audit: SqlAudit
     signals: Hub
 
 
@@ -138,6 +140,7 @@ async def open_store(url: URL, *, min_free_bytes: int = 0) -> AsyncIterator[Stor
             callbacks=SqlCallbacks(database, writer),
             environments=SqlEnvironments(database),
             tokens=SqlTokens(database),
+            audit=SqlAudit(database),
             signals=signals,
         )
 

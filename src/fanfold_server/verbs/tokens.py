@@ -69,7 +69,7 @@ def token_create(
         _, text = await tokens.create(user, name, wanted, days=days, script=bound)
         return text
 
-    click.echo(_with_tokens(place, create))
+    click.echo(_with_tokens(place, create, did=("token.create", f"{name} {user}")))
     click.echo(f"made {name} of {user.upper()} for {', '.join(scopes)}, {days} days", err=True)
 
 
@@ -101,18 +101,23 @@ def token_revoke(name: str, user: str, **place: object) -> None:
     async def remove(tokens: AccessTokens, _: Library) -> None:
         await tokens.remove(user, name)
 
-    _with_tokens(place, remove)
+    _with_tokens(place, remove, did=("token.delete", f"{name} {user}"))
     click.echo(f"revoked {name} of {user.upper()}", err=True)
 
 
 def _with_tokens(
-    place: Mapping[str, object], act: Callable[[AccessTokens, Library], Awaitable[T]]
+    place: Mapping[str, object],
+    act: Callable[[AccessTokens, Library], Awaitable[T]],
+    did: tuple[str, str] | None = None,
 ) -> T:
-    from fanfold_server.state import open_tokens
+    from fanfold_server.state import make_library, make_tokens, note_command, open_state
 
     async def run() -> T:
-        async with open_tokens(settings) as (tokens, library):
-            return await act(tokens, library)
+        async with open_state(settings) as store:
+            done = await act(make_tokens(store, settings), make_library(store, settings))
+            if did is not None:
+                await note_command(store, *did)
+            return done
 
     with clear_errors():
         settings = settings_of(**place)

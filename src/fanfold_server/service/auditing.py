@@ -1,0 +1,184 @@
+"""The audit log: who ran, published, granted, deleted what, who came in, and who was refused.
+
+Every request that would change something is noted when it ends, and every one that is refused for
+who asks; a run costs an append to a list. Entries are written a batch at a time, within `EVERY_S`
+of the answer. Neither bodies, query strings nor tokens come here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+
+import structlog
+
+from fanfold_server.model.actor import Actor, Scope
+from fanfold_server.model.audit import AuditEntry, AuditFilter
+from fanfold_server.service.tokens import require
+from fanfold_server.store.port import AuditStore
+
+EVERY_S: Final = 0.5
+MOST_WAITING: Final = 50_000
+"""So many entries are kept while the database is away; more are lost, and the log says so."""
+
+PAGE: Final = 500
+_PRUNE_EVERY_S: Final = 3600.0
+_LONGEST: Final = 300
+
+_RUNS: Final = "py-scripts"
+_LOGIN: Final = ("omlusers", "api", "oauth2", "v1")
+_ACTIONS: Final = {"PUT": "publish", "DELETE": "delete", "POST": "create"}
+
+
+class Event(NamedTuple):
+    """A request that is over, as the front door knows it; `at` is `time.time()`."""
+
+    at: float
+    actor: str | None
+    token: str | None
+    address: str | None
+    method: str
+    path: str
+    status: int
+    request: str
+
+
+class Auditing:
+    """Notes what is done, and lets administrators read it.
+
+    Args:
+        store: where entries are kept.
+        days: for how long; 0: for ever.
+        now: gives the time of day.
+    """
+
+    def __init__(
+        self,
+        store: AuditStore,
+        *,
+        days: int,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._store = store
+        self._days = days
+        self._now = now
+        self._waiting: list[Event] = []
+        self._task: asyncio.Task[None] | None = None
+        self._pruned = float("-inf")
+        self._log = structlog.get_logger("fanfold_server.audit")
+
+    def note(self, event: Event) -> None:
+        """Note a request; called on the event loop."""
+        if len(self._waiting) < MOST_WAITING:
+            self._waiting.append(event)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._write(), name="audit")
+
+    async def close(self) -> None:
+        """Write what waits."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._flush()
+
+    async def read(
+        self, actor: Actor, which: AuditFilter, *, limit: int, below: int | None = None
+    ) -> AsyncIterator[tuple[int, AuditEntry]]:
+        """Give entries with their numbers, the newest first.
+
+        Args:
+            actor: an administrator.
+            which: all of it has to match.
+            limit: at most so many.
+            below: only those with smaller numbers.
+
+        Raises:
+            Forbidden: the actor is none.
+        """
+        require(actor, Scope.ADMIN)
+        await self._flush()
+        return self._pages(which, limit, below)
+
+    async def _pages(
+        self, which: AuditFilter, limit: int, below: int | None
+    ) -> AsyncIterator[tuple[int, AuditEntry]]:
+        while limit > 0:
+            page = await self._store.entries(which, limit=min(limit, PAGE), below=below)
+            for number, entry in page:
+                yield number, entry
+                below = number
+            limit -= len(page)
+            if len(page) < PAGE:
+                return
+
+    async def _write(self) -> None:
+        await asyncio.sleep(EVERY_S)
+        self._task = None
+        try:
+            await self._flush()
+            if self._days and time.monotonic() - self._pruned > _PRUNE_EVERY_S:
+                self._pruned = time.monotonic()
+                await self._store.forget_before(self._now() - timedelta(days=self._days))
+        except Exception as exc:  # noqa: BLE001  # a database that is away comes back
+            self._log.error("audit entries wait", waiting=len(self._waiting), error=repr(exc))
+
+    async def _flush(self) -> None:
+        events, self._waiting = self._waiting, []
+        try:
+            await self._store.append([_entry(event) for event in events])
+        except BaseException:
+            self._waiting = [*events, *self._waiting][:MOST_WAITING]
+            raise
+
+
+def _entry(event: Event) -> AuditEntry:
+    action, target = described(event.method, event.path)
+    return AuditEntry(
+        at=datetime.fromtimestamp(event.at, UTC),
+        actor=event.actor,
+        token=event.token,
+        address=event.address,
+        action=action,
+        target=_storable(target),
+        status=event.status,
+        request=event.request,
+    )
+
+
+def described(method: str, path: str) -> tuple[str, str]:
+    """Say what a request does, and to what.
+
+    >>> described("PUT", "/api/v1/scripts/mean/grants/BOB")
+    ('script.grant', 'mean BOB')
+    """
+    match [step for step in path.split("/") if step]:
+        case ["oml", "api", "py-scripts", _, "jobs", *rest]:
+            return _on("job", method, rest)
+        case ["oml", "api", "py-scripts", _, verb, script, *owner] if method == "POST":
+            return f"run.{verb}", " ".join([script, *owner])
+        case ["omlusers", "api", "oauth2", "v1", what] if method == "POST":
+            return ("login" if what == "token" else "logout"), ""
+        case ["api", "v1", kind, *rest]:
+            return _on(kind.removesuffix("s"), method, rest)
+        case _:
+            return method.lower(), path
+
+
+def _on(kind: str, method: str, rest: list[str]) -> tuple[str, str]:
+    match rest:
+        case [name, "grants", *grantee] if method in {"PUT", "DELETE"}:
+            word = "grant" if method == "PUT" else "revoke"
+            return f"{kind}.{word}", " ".join([name, *grantee])
+        case [name, *further, verb] if method == "POST":
+            return f"{kind}.{verb}", " ".join([name, *further])
+        case _:
+            return f"{kind}.{_ACTIONS.get(method, 'read')}", " ".join(rest)
+
+
+def _storable(text: str) -> str:
+    """Keep what every database takes and every terminal bears."""
+    plain = "".join(c if c.isprintable() else "?" for c in text)
+    return plain[:_LONGEST]
