@@ -407,6 +407,7 @@ async def _openapi() -> dict[str, Any]:
     app = build_app(
         access=cast("Any", SimpleNamespace(has_accounts=has_accounts)),
         auditing=cast("Any", SimpleNamespace(note=lambda _event: None)),
+        secrets=nothing,
         library=nothing,
         environments=nothing,
         runs=nothing,

@@ -189,6 +189,22 @@ class NotPreloaded(CallerError, code=2077):
     """You have not preloaded this environment."""
 
 
+class UnknownSecret(CallerError, code=2070):
+    """There is no secret of this name that you, or this script, may have."""
+
+
+class InvalidRequest(CallerError, code=2090):
+    """What came is no HTTP/1.1 request."""
+
+
+class RequestTooSlow(CallerError, code=2091):
+    """The request did not come in the time that this server waits for one."""
+
+
+class HeadTooLarge(CallerError, code=2092):
+    """The request line and the headers are larger than this server reads."""
+
+
 class Unauthenticated(CallerError, code=2101):
     """A valid token is needed: send the header "Authorization: Bearer <token>"."""
 
@@ -211,6 +227,14 @@ class Forbidden(CallerError, code=2105):
 
 class NoAccounts(CallerError, code=2106):
     """This server has no account yet: add one with "fanfold user add"."""
+
+
+class UnknownToken(CallerError, code=2107):
+    """You have no access token of this name."""
+
+
+class TokenExists(CallerError, code=2108):
+    """You have an access token of this name already."""
 
 
 class ServerError(FanfoldError, code=5000):
@@ -251,6 +275,10 @@ class TooLate(ServerError, code=5008):
 
 class SourceUnavailable(ServerError, code=5010):
     """The database cannot be reached, or does not let this server in."""
+
+
+class SecretUnreadable(ServerError, code=5020):
+    """A secret cannot be opened: its key is not there."""
 
 
 class CallFailed(FanfoldError):
@@ -370,6 +398,10 @@ BY_CODE: dict[int, type[FanfoldError]] = {
     2075: BuildFailed,
     2076: PreloadRefused,
     2077: NotPreloaded,
+    2070: UnknownSecret,
+    2090: InvalidRequest,
+    2091: RequestTooSlow,
+    2092: HeadTooLarge,
     2101: Unauthenticated,
     2102: TokenExpired,
     2103: WrongCredentials,
@@ -400,5 +432,6 @@ BY_CODE: dict[int, type[FanfoldError]] = {
     5007: DataUnavailable,
     5008: TooLate,
     5010: SourceUnavailable,
+    5020: SecretUnreadable,
 }
 """Which class an `errorCode` has."""

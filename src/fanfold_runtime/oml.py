@@ -29,6 +29,7 @@ __all__ = [
     "output_comments",
     "push",
     "revoke",
+    "secret",
     "sync",
 ]
 
@@ -103,6 +104,16 @@ def output_comments(*comments: Any) -> None:
     lines = [str(comment) for comment in comments]
     if lines:
         ask("comment", lines=lines)
+
+
+def secret(name: str) -> str:
+    """Give a secret that the script's owner has granted to the script; this server's own.
+
+    Args:
+        name: of the secret.
+    """
+    value: str = ask("secret", name=name)[0]
+    return value
 
 
 def grant(name: str, typ: str = "pyqscript", user: str | None = None) -> None:

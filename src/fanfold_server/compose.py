@@ -50,7 +50,7 @@ from fanfold_server.service.provisioning import Provisioning
 from fanfold_server.service.relaying import Relaying
 from fanfold_server.service.tables import Tables
 from fanfold_server.settings import Settings, SettingsError
-from fanfold_server.state import make_access, make_library, open_state
+from fanfold_server.state import make_access, make_library, make_secrets, open_state
 from fanfold_server.store.blobs import FolderBlobs
 from fanfold_server.store.port import Blobs, Quota
 from fanfold_server.store.sql import Store
@@ -123,6 +123,7 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
             app=build_app(
                 access=access,
                 auditing=auditing,
+                secrets=make_secrets(store, settings),
                 library=library,
                 environments=running.environments,
                 provisioning=running.provisioning,
@@ -158,7 +159,7 @@ async def open_agent(settings: Settings) -> AsyncIterator[None]:
         sandbox = opened_once(settings)
         environments = _environments(settings, make_shelf(settings, sandbox))
         rows = await stack.enter_async_context(_open_rows(settings, store))
-        asking = _asking(store, rows)
+        asking = _asking(settings, store, rows)
         engine = await stack.enter_async_context(
             _open_engine(settings, sandbox, environments, asking)
         )
@@ -198,7 +199,7 @@ async def _open_running(
         health: Callable[[], Mapping[str, object]]
         warm: Callable[[], list[Warm]] = list
         if settings.agent:
-            asking = _asking(store, rows)
+            asking = _asking(settings, store, rows)
             engine = await stack.enter_async_context(
                 _open_engine(settings, sandbox, environments, asking)
             )
@@ -353,9 +354,10 @@ def _without_engine() -> Mapping[str, object]:
     return {"ready": True, "agent": False}
 
 
-def _asking(store: Store, rows: Rows) -> Asking:
+def _asking(settings: Settings, store: Store, rows: Rows) -> Asking:
     """Put together who answers what functions ask."""
-    return Asking(rows=rows.source, tables=store.tables, further={})
+    secrets = make_secrets(store, settings)
+    return Asking(rows=rows.source, tables=store.tables, further={"secret": secrets.give})
 
 
 @asynccontextmanager

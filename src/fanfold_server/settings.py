@@ -225,6 +225,11 @@ class Settings(BaseSettings):
         ge=0,
         description="How long a job is kept after its end, with its results, in days; 0: for ever.",
     )
+    secret_key: Path | None = Field(
+        None,
+        description="File with the key that seals secrets, for servers and agents that share a "
+        "database; otherwise secrets.key in the data directory, made when it is needed.",
+    )
     audit_days: int = Field(
         365, ge=0, description="How long entries of the audit log are kept, in days; 0: for ever."
     )

@@ -17,9 +17,11 @@ from fanfold_server.model.audit import OPERATOR, AuditEntry
 from fanfold_server.service.access import Access
 from fanfold_server.service.library import Library
 from fanfold_server.service.passwords import Passwords
+from fanfold_server.service.secrets import Secrets
 from fanfold_server.service.tokens import AccessTokens
 from fanfold_server.settings import Settings, SettingsError
 from fanfold_server.store.migrating import migrate
+from fanfold_server.store.sealing import FileSealer
 from fanfold_server.store.sql import URL, Store, StoreUnusable, open_store, postgres_url, sqlite_url
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "make_access",
     "make_library",
     "make_private",
+    "make_secrets",
     "make_tokens",
     "migrate_store",
     "note_command",
@@ -94,6 +97,12 @@ def make_tokens(store: Store, settings: Settings) -> AccessTokens:
 def make_library(store: Store, settings: Settings) -> Library:
     """Put the library of scripts together."""
     return Library(store.scripts, store.accounts, max_source_bytes=settings.script_max_kib * 1024)
+
+
+def make_secrets(store: Store, settings: Settings) -> Secrets:
+    """Put the secrets of functions together."""
+    key = settings.secret_key or settings.data / "secrets.key"
+    return Secrets(store.secrets, FileSealer(key), make_library(store, settings))
 
 
 async def note_command(store: Store, action: str, target: str) -> None:

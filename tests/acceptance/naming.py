@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from typing import Any
 
-SCRIPT, TABLE, JOB, TOKEN = "script", "table", "job", "token"
-OWNED = frozenset({SCRIPT, TABLE, JOB, TOKEN})
+SCRIPT, TABLE, JOB, TOKEN, SECRET = "script", "table", "job", "token", "secret"
+OWNED = frozenset({SCRIPT, TABLE, JOB, TOKEN, SECRET})
 """Kinds that belong to an account, so that another account must not learn of them."""
 
 ACCOUNT = "account"  # a grant names one, and says when there is none
+SCRIPT_TOO = "script too"  # beside what the path names first; a script of the caller's own
 PART = "part"  # of an object that the path names before it
 WORD = "word"  # one of a few fixed words
 SHARED = "shared"  # the operator's, for everyone
@@ -28,6 +29,9 @@ PATH_MEMBERS: dict[str, tuple[str, ...]] = {
     "/omlusers/api/oauth2/v1/token": (),
     "/omlusers/api/oauth2/v1/revoke": (),
     "/api/v1/tokens": (),
+    "/api/v1/secrets": (),
+    "/api/v1/secrets/{name}": (SECRET,),
+    "/api/v1/secrets/{name}/grants/{script}": (SECRET, SCRIPT_TOO),
     "/api/v1/audit": (),  # for administrators, who may know of everything
     "/api/v1/tokens/{token}": (TOKEN,),
     "/api/v1/scripts": (),
@@ -170,6 +174,7 @@ BODY: dict[str, str | None] = {
     "token": PLAIN,
     "token_type_hint": PLAIN,
     "username": ACCOUNT,
+    "value": PLAIN,
     "version": PLAIN,
 }
 """By name: what a member of a JSON body names."""

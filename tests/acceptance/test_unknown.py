@@ -26,6 +26,7 @@ from tests.acceptance.naming import (
     PATH_MEMBERS,
     QUERY,
     SCRIPT,
+    SECRET,
     TABLE,
     TOKEN,
     asked_for,
@@ -59,11 +60,25 @@ def hidden(alice: Caller, bob: Caller) -> Hidden:
     ended(bob, submit(bob, "index-apply", "looker", times=1))  # what a page after alice's may show
     token = alice.post("/api/v1/tokens", json={"name": "veiled_one", "scopes": ["run"]})
     assert token.is_success, token.text
+    secret = alice.put("/api/v1/secrets/VEILED_ONE", json={"value": "veiled value"})
+    assert secret.is_success, secret.text
     job = submit(alice, "index-apply", "veiled_one", times=2)
     ended(alice, job)
     return Hidden(
-        {SCRIPT: "veiled_one", TABLE: "VEILED_ONE", JOB: id_of(job), TOKEN: "veiled_one"},
-        {SCRIPT: "veiled_two", TABLE: "VEILED_TWO", JOB: str(uuid.uuid4()), TOKEN: "veiled_two"},
+        {
+            SCRIPT: "veiled_one",
+            TABLE: "VEILED_ONE",
+            JOB: id_of(job),
+            TOKEN: "veiled_one",
+            SECRET: "VEILED_ONE",
+        },
+        {
+            SCRIPT: "veiled_two",
+            TABLE: "VEILED_TWO",
+            JOB: str(uuid.uuid4()),
+            TOKEN: "veiled_two",
+            SECRET: "VEILED_TWO",
+        },
     )
 
 
@@ -111,6 +126,7 @@ BODIES: dict[str, dict[str, Any]] = {
 
 MADE: dict[tuple[str, str], dict[str, Any]] = {
     ("put", "/api/v1/scripts/{name}"): {"source": "def f():\n    return 1\n"},
+    ("put", "/api/v1/secrets/{name}"): {"value": "of bob's own"},
     ("post", "/api/v1/tokens"): {"name": "asked", "scopes": ["run"]},
 }
 """By operation: a body that makes something."""
@@ -124,7 +140,9 @@ def _filled(path: str, kinds: tuple[str, ...]) -> tuple[str, str | None]:
     """Put `{}` where an owned object is named, and something right everywhere else."""
     named = None
     for member, kind in zip(re.findall(r"\{\w+\}", path), kinds, strict=True):
-        value = {ACCOUNT: "alice", "part": "1-1.png", "word": "user"}.get(kind, "{}")
+        value = {ACCOUNT: "alice", "part": "1-1.png", "word": "user", "script too": "looker"}.get(
+            kind, "{}"
+        )
         if kind in OWNED:
             named, value = kind, "{}"
             path = path.replace(member, "\0", 1)

@@ -20,8 +20,10 @@ from fanfold_server.service.access import Access
 from fanfold_server.service.auditing import Auditing
 from fanfold_server.service.library import Library
 from fanfold_server.service.passwords import Passwords
+from fanfold_server.service.secrets import Secrets
 from fanfold_server.service.tokens import AccessTokens
 from fanfold_server.store.migrating import migrate
+from fanfold_server.store.sealing import FileSealer
 from fanfold_server.store.sql import Store, open_store, sqlite_url
 
 PASSWORD = "correct horse"
@@ -88,12 +90,14 @@ async def open_front(
     migrate(url)
     async with open_store(url) as store:
         access = access_of(store)
+        library = Library(store.scripts, store.accounts)
         for name, role in users.items():
             await access.add_user(name, PASSWORD, role)
         yield build_app(
             access=access,
             auditing=Auditing(store.audit, days=0),
-            library=Library(store.scripts, store.accounts),
+            secrets=Secrets(store.secrets, FileSealer(folder / "secrets.key"), library),
+            library=library,
             environments=Environments(),
             runs=runs,
             health=health,

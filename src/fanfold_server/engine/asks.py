@@ -80,6 +80,8 @@ class Asks:
             async with lane.turn:
                 await lane.pace()
                 reply = await self._answerer.answer(run.work, ask)
+            if reply.secret is not None:
+                run.holds(reply.secret)
             worker.side.answer(reply)
         except FanfoldError as exc:
             worker.side.refuse(exc)

@@ -290,7 +290,7 @@ class LocalEngine:
         """A worker whose hands are empty, of a run that has nothing more for it."""
         run.workers.discard(worker)
         worker.run = None
-        if run.single_use:
+        if run.single_use or run.secrets:
             worker.pool.end(worker)
         else:
             worker.end(run.number)

@@ -89,10 +89,13 @@ class Reply:
     Attributes:
         json: one JSON value.
         file: descriptor of a file for the call to read; the engine closes it.
+        secret: a text in `json` that must not show in logs and errors of the run, nor be there for
+            another run: no process of this one is used again.
     """
 
     json: bytes = b"null"
     file: int | None = None
+    secret: str | None = None
 
 
 class Answerer(Protocol):

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import assert_never
+from dataclasses import dataclass, replace
+from typing import Final, assert_never
 
 from fanfold_runtime import protocol as p
 from fanfold_server.engine.leases import Leases
 from fanfold_server.engine.port import Recorder, Work
 from fanfold_server.engine.worker import Worker, program_key
 from fanfold_server.model.errors import Unexpected
-from fanfold_server.model.outcome import Outcome, Values
+from fanfold_server.model.outcome import Failed, Outcome, Values
 from fanfold_server.model.rows import InputType
 
 
@@ -35,6 +36,10 @@ class RunLimits:
     refuse_output: bool
 
 
+HIDDEN: Final = "***"
+"""What stands for a secret in logs and errors."""
+
+
 class LocalRun:
     """A work, its leases and the workers that hold them; the `Running` of the port.
 
@@ -42,6 +47,7 @@ class LocalRun:
         single_use: whether its workers are untouched before and ended after.
         files: descriptors of the files with its rows; empty without rows.
         asks: how often its calls have asked the server for something.
+        secrets: what its calls were given that nobody else may see.
         lost_in_a_row: workers that died since the last call that got an outcome otherwise.
     """
 
@@ -60,6 +66,7 @@ class LocalRun:
         "over",
         "queued",
         "queued_at",
+        "secrets",
         "single_use",
         "work",
         "workers",
@@ -87,6 +94,7 @@ class LocalRun:
         self.queued_at = 0.0
         self.lost_in_a_row = 0
         self.asks = 0
+        self.secrets: tuple[str, ...] = ()
         self.begun_at = time.monotonic()
         self.deadline = self.begun_at + work.timeout_s
         self._stop = stop
@@ -128,7 +136,15 @@ class LocalRun:
         self._recorder.values(values)
 
     def record(self, outcome: Outcome) -> None:
+        if self.secrets:
+            outcome = without(outcome, self.secrets)
         self._recorder.outcome(outcome)
+
+    def holds(self, secret: str) -> None:
+        """Note that its processes may hold a secret: none of them is used again."""
+        if secret not in self.secrets:
+            # The longest first: one may be part of another.
+            self.secrets = tuple(sorted((*self.secrets, secret), key=len, reverse=True))
 
     def finish(self) -> None:
         """End by itself or early; what is recorded stays."""
@@ -187,3 +203,25 @@ def _rows_flags(work: Work) -> int:
         | (p.CUT if work.rows.offsets is not None else 0)
         | (p.NA_OMIT if work.na_omit else 0)
     )
+
+
+def without(outcome: Outcome, secrets: tuple[str, ...]) -> Outcome:
+    """Take secrets out of what is told beside the value: log, message and traceback."""
+
+    def hidden(text: str) -> str:
+        for secret in secrets:
+            # As a traceback or a log may write it: as it is, and as Python and JSON do.
+            for form in (secret, repr(secret)[1:-1], json.dumps(secret)[1:-1]):
+                text = text.replace(form, HIDDEN)
+        return text
+
+    log = hidden(outcome.log)
+    if isinstance(outcome, Failed):
+        failure = replace(
+            outcome.failure,
+            type=hidden(outcome.failure.type),
+            message=hidden(outcome.failure.message),
+            traceback=hidden(outcome.failure.traceback),
+        )
+        return replace(outcome, log=log, failure=failure)
+    return replace(outcome, log=log)

@@ -26,6 +26,7 @@ from fanfold_server.http import (
     callbacks as callback_routes,
 )
 from fanfold_server.http import environments as environment_routes
+from fanfold_server.http import secrets as secret_routes
 from fanfold_server.http import tables as table_routes
 from fanfold_server.http import tokens as token_routes
 from fanfold_server.http.access_log import Served
@@ -40,12 +41,14 @@ from fanfold_server.service.callbacks import Callbacks
 from fanfold_server.service.jobs import Jobs
 from fanfold_server.service.library import Library
 from fanfold_server.service.provisioning import Provisioning
+from fanfold_server.service.secrets import Secrets
 from fanfold_server.service.tables import Tables
 
 _ROUTERS = (
     auth.router,
     token_routes.router,
     audit.router,
+    secret_routes.router,
     scripts.router,
     oml.router,
     pages.router,
@@ -57,6 +60,7 @@ def build_app(
     *,
     access: Access,
     auditing: Auditing,
+    secrets: Secrets,
     library: Library,
     environments: Environments,
     runs: RunApp,
@@ -77,6 +81,7 @@ def build_app(
     Args:
         access: accounts and tokens.
         auditing: remembers who did what.
+        secrets: what functions need and nobody else may see.
         library: the script repository.
         environments: what `…/envs` lists.
         runs: answers `POST /oml/api/py-scripts/v1|v2/do-eval|index-apply/…` by itself; what it
@@ -116,6 +121,7 @@ def build_app(
     app.state.surface = Surface(
         access=access,
         auditing=auditing,
+        secrets=secrets,
         library=library,
         environments=environments,
         health=health,

@@ -32,6 +32,7 @@ STATUSES: Final[dict[type[errors.FanfoldError], int]] = {
     errors.EnvironmentNotFound: 404,
     errors.UnknownBuild: 404,
     errors.NotPreloaded: 404,
+    errors.UnknownSecret: 404,
     errors.UnknownToken: 404,
     errors.MethodNotAllowed: 405,
     errors.NotAcceptable: 406,

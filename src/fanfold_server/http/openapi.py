@@ -25,6 +25,10 @@ _TAGS: Final = (
     {"name": "jobs", "description": "Follow runs that the server has taken over."},
     {"name": "scripts", "description": "Store, read and share functions: fanfold's own API."},
     {"name": "tables", "description": "Load, look at and share tables: fanfold's own API."},
+    {
+        "name": "secrets",
+        "description": "What functions need and nobody may see: fanfold's own API.",
+    },
     {"name": "compatible", "description": "What else the compatible API has."},
     {"name": "server", "description": "What needs no token."},
 )

@@ -25,6 +25,7 @@ from fanfold_server.service.callbacks import Callbacks
 from fanfold_server.service.jobs import Jobs
 from fanfold_server.service.library import Library
 from fanfold_server.service.provisioning import Provisioning
+from fanfold_server.service.secrets import Secrets
 from fanfold_server.service.tables import Tables
 
 _SCHEME = "bearer"
@@ -56,6 +57,7 @@ class Surface:
 
     access: Access
     auditing: Auditing
+    secrets: Secrets
     library: Library
     environments: Environments
     health: Callable[[], Mapping[str, object]]
@@ -163,7 +165,12 @@ async def _provisioning(request: Request) -> Provisioning:
     return provisioning
 
 
+async def _secrets(request: Request) -> Secrets:
+    return surface_of(request).secrets
+
+
 SurfaceOf = Annotated[Surface, Depends(_surface)]
+SecretsOf = Annotated[Secrets, Depends(_secrets)]
 JobsOf = Annotated[Jobs, Depends(_jobs)]
 CallbacksOf = Annotated[Callbacks, Depends(_callbacks)]
 ProvisioningOf = Annotated[Provisioning, Depends(_provisioning)]

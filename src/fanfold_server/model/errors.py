@@ -330,6 +330,12 @@ class NotPreloaded(CallerError):
 # ------------------------------------------------------------------ the caller's mistake: identity
 
 
+class UnknownSecret(CallerError):
+    """There is no secret of this name that you, or this script, may have."""
+
+    code = 2080
+
+
 class Unauthenticated(CallerError):
     """A valid token is needed: send the header "Authorization: Bearer <token>"."""
 
@@ -409,6 +415,12 @@ class ShuttingDown(ServerError):
     """The server is shutting down."""
 
     code = 5004
+
+
+class SecretUnreadable(ServerError):
+    """A secret cannot be opened: its key is not there."""
+
+    code = 5020
 
 
 class Overloaded(ServerError):

@@ -43,6 +43,7 @@ from fanfold_server.store.jobs_port import (
     image_key,
     job_prefix,
 )
+from fanfold_server.store.secrets_port import Sealer, SecretStore
 from fanfold_server.store.tables_port import TableStore
 from fanfold_server.store.tokens_port import AccessTokenStore, FoundToken
 from fanfold_server.store.upkeep_port import Upkeep
@@ -77,6 +78,8 @@ __all__ = [
     "Quota",
     "Renewal",
     "ScriptStore",
+    "Sealer",
+    "SecretStore",
     "SessionStore",
     "Signal",
     "Signals",

@@ -152,6 +152,25 @@ audit = Table(
     sqlite_autoincrement=True,  # a number is never given twice, also not after old entries went
 )
 
+secret = Table(
+    "secret",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("owner", String(128), nullable=False),
+    Column("name", String(64), nullable=False),
+    Column("sealed", LargeBinary(), nullable=False),
+    Column("changed", UtcDateTime(), nullable=False),
+    UniqueConstraint("owner", "name"),
+)
+
+secret_grant = Table(
+    "secret_grant",
+    metadata,
+    Column("secret_id", Key, ForeignKey("secret.id", ondelete="CASCADE"), primary_key=True),
+    # Not a reference: a script that is deleted and stored again is its owner's all the same.
+    Column("script", String(128), primary_key=True),
+)
+
 login_failure = Table(
     "login_failure",
     metadata,

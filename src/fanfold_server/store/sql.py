@@ -27,6 +27,7 @@ from fanfold_server.store.sql_environments import SqlEnvironments
 from fanfold_server.store.sql_jobs import SqlJobs
 from fanfold_server.store.sql_ledger import SqlLedger
 from fanfold_server.store.sql_scripts import SqlScripts
+from fanfold_server.store.sql_secrets import SqlSecrets
 from fanfold_server.store.sql_tables import SqlTables
 from fanfold_server.store.sql_tokens import SqlTokens
 from fanfold_server.store.writing import Writer
@@ -86,6 +87,7 @@ class Store:
     environments: SqlEnvironments
     tokens: SqlTokens
     audit: SqlAudit
+    secrets: SqlSecrets
     signals: Hub
 
 
@@ -141,6 +143,7 @@ async def open_store(url: URL, *, min_free_bytes: int = 0) -> AsyncIterator[Stor
             environments=SqlEnvironments(database),
             tokens=SqlTokens(database),
             audit=SqlAudit(database),
+            secrets=SqlSecrets(database),
             signals=signals,
         )
 
