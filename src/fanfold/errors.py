@@ -189,7 +189,7 @@ class NotPreloaded(CallerError, code=2077):
     """You have not preloaded this environment."""
 
 
-class UnknownSecret(CallerError, code=2070):
+class UnknownSecret(CallerError, code=2080):
     """There is no secret of this name that you, or this script, may have."""
 
 
@@ -398,7 +398,7 @@ BY_CODE: dict[int, type[FanfoldError]] = {
     2075: BuildFailed,
     2076: PreloadRefused,
     2077: NotPreloaded,
-    2070: UnknownSecret,
+    2080: UnknownSecret,
     2090: InvalidRequest,
     2091: RequestTooSlow,
     2092: HeadTooLarge,
@@ -408,6 +408,8 @@ BY_CODE: dict[int, type[FanfoldError]] = {
     2104: TooManyAttempts,
     2105: Forbidden,
     2106: NoAccounts,
+    2107: UnknownToken,
+    2108: TokenExists,
     3001: CallRaised,
     3002: CallLoad,
     3003: CallNotJson,

@@ -34,4 +34,3 @@ def settings_of(**given: object) -> Settings:
     from fanfold_server.settings import load_settings
 
     return load_settings({name: value for name, value in given.items() if value is not None})
-
