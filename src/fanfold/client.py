@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic
 from urllib.parse import urlsplit
 
+from fanfold import errors
 from fanfold import profile as profiles
 from fanfold.faults import NotLoggedIn
 from fanfold.jobs import JOBS, Job
@@ -127,10 +128,14 @@ class _Client(Runs[D, Any], Generic[D]):
     def _finish(self, run: Run) -> Steps[Any]:
         """Wait for the value. Where somebody looks on, a fan-out is a job, to show how it goes."""
         if self._display.on and run.verb in _FAN_OUT:
-            job = yield from submitted(run, self._driver, self._session, self._display)
-            result = yield from Job.result.steps(job)
-            yield from Job.delete.steps(job)
-            return result
+            try:
+                job = yield from submitted(run, self._driver, self._session, self._display)
+            except errors.JobsUnavailable:
+                pass  # it shows no bar then
+            else:
+                result = yield from Job.result.steps(job)
+                yield from Job.delete.steps(job)
+                return result
         answer = yield from self._session.send(run.request(as_job=False))
         return answer_of(run, answer.json())
 

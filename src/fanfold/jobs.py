@@ -180,10 +180,17 @@ class Job(Part[D], Generic[D]):
 
     @verb
     def save(self, file: str | Path, form: str = "text/csv") -> Steps[Path]:
-        """Write the values to a file, in a form that the server has: CSV, or NDJSON."""
-        answer = yield from self._session.send(self._ask(self._at("results"), accept=form))
+        """Write the values to a file, as they come: CSV, NDJSON, Parquet or an Arrow stream."""
+        answer = yield from self._session.open(self._ask(self._at("results"), accept=form))
         target = Path(file)
-        target.write_bytes(answer.body)
+        unfinished = target.with_name(f".{target.name}.part")
+        try:
+            with unfinished.open("wb") as out:
+                while piece := (yield Read(answer.stream)):
+                    out.write(piece)
+            unfinished.replace(target)
+        finally:
+            unfinished.unlink(missing_ok=True)
         return target
 
     @verb
