@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import (
     ALL_COMPLETED,
@@ -24,6 +23,7 @@ from concurrent.futures import (
     as_completed,
     wait,
 )
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -174,10 +174,9 @@ def test_shutdown_without_waiting_lets_pending_calls_end(make: Make) -> None:
     # 'If wait is False then this method will return immediately and the resources associated with
     # the executor will be freed when all pending futures are done executing.'
     executor = make()
-    future = executor.submit(nap, 0.5, value=7)
-    began = time.monotonic()
+    future = executor.submit(nap, 2, value=7)
     executor.shutdown(wait=False)
-    assert time.monotonic() - began < 0.4
+    assert not future.done()
     assert future.result(LIMIT_S) == 7
 
 
@@ -263,9 +262,9 @@ def test_shutdown_can_cancel_what_has_not_begun(client: Client) -> None:
 
 def test_an_unordered_map_does_not_wait_for_the_slow(client: Client) -> None:
     with fanfold.Executor(client, max_workers=4) as executor:
-        results = list(executor.map(nap, [3, 0, 0, 0], [1, 2, 3, 4], ordered=False))
-    assert sorted(results) == [1, 2, 3, 4]
-    assert results[-1] == 1
+        results = executor.map(nap, [1000, 0, 0, 0], [1, 2, 3, 4], ordered=False)
+        assert sorted(islice(results, 3)) == [2, 3, 4]
+        results.close()  # type: ignore[attr-defined]  # it is a generator
 
 
 def test_a_map_with_a_buffer_sends_no_more_than_that_ahead(client: Client) -> None:
@@ -330,7 +329,7 @@ import fanfold
 
 def half(x):
     import time
-    time.sleep(0.0005)
+    time.sleep(0.003)
     return x / 2
 
 with fanfold.Client() as client:
