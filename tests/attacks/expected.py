@@ -1,4 +1,4 @@
-"""What comes of every attack on every rung: the table that docs/explanation/isolation.md shows.
+"""What comes of every attack on every rung: the table that the docs show.
 
 X: it succeeds. ·: it fails.
 """
