@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from fanfold_server.engine.bundle import bundle_bytes
-from fanfold_server.engine.ladder import IsolationMissing
+from fanfold_server.engine.ladder import IsolationMissing, Rung
 from fanfold_server.engine.sandbox import Openings
 from fanfold_server.model.environment import Environment
 from tests.attacks.expected import EXPECTED
-from tests.runtime.bench import Engine, ladder, opened
+from tests.runtime.bench import Engine, ladder, opened, wait_until
 
 ROOT = Path(__file__).parents[2]
 NOBODY = 65_534
@@ -121,6 +121,8 @@ def attack_all(folder: Path, setuid: str, rung: str, names: list[str]) -> dict[s
         stack.callback(ann.cancel)
         home = engine.run(WHERE, owner="BOB").value
         victims["other"] = str(Path(home).parent / "w1" / "mine")
+        if engine.rung is not Rung.BWRAP:  # there, it is in a mount of its own
+            wait_until(Path(victims["other"]).exists, "the other owner's file is there")
         return {name: one(engine, source, name, victims) for name in names}
 
 
