@@ -414,6 +414,7 @@ async def _openapi() -> dict[str, Any]:
         jobs=cast("Any", object()),
         tables=cast("Any", object()),
         provisioning=cast("Any", object()),
+        preloading=cast("Any", object()),
         health=nothing,
         max_body_bytes=1 << 20,
         run_paths=openapi_paths(),

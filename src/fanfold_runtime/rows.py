@@ -282,7 +282,6 @@ def _module(name: str) -> Any:
             import pyarrow.ipc  # noqa: F401
     except ImportError as exc:
         raise NoArrow(
-            "rows need the package %s, which this environment (%s) does not have (%s)"
-            % (name, os.path.basename(sys.prefix), exc)
+            "rows need the package %s, which this environment does not have (%s)" % (name, exc)
         ) from None
     return sys.modules[name]

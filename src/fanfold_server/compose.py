@@ -22,7 +22,7 @@ import orjson
 import structlog
 
 from fanfold_server.engine.local import LocalEngine
-from fanfold_server.engine.port import Answerer
+from fanfold_server.engine.port import Answerer, Warmer
 from fanfold_server.engine.sandbox import Sandbox
 from fanfold_server.environments.folders import Folders
 from fanfold_server.environments.shelf import BuiltShelf
@@ -46,6 +46,7 @@ from fanfold_server.service.dispatching import Dispatcher
 from fanfold_server.service.housekeeping import Housekeeping
 from fanfold_server.service.jobs import Jobs
 from fanfold_server.service.library import Library
+from fanfold_server.service.preloading import Preloading
 from fanfold_server.service.provisioning import Provisioning
 from fanfold_server.service.relaying import Relaying
 from fanfold_server.service.tables import Tables
@@ -72,6 +73,7 @@ class Running:
     Attributes:
         environments: lists the environments.
         provisioning: makes and removes them.
+        preloading: keeps them started.
         jobs: what runs while nobody waits.
         runs: answers the run routes.
         run_paths: the OpenAPI path items of what `runs` answers.
@@ -80,6 +82,7 @@ class Running:
 
     environments: Environments
     provisioning: Provisioning
+    preloading: Preloading
     jobs: Jobs
     runs: RunApp
     run_paths: Mapping[str, Any]
@@ -127,6 +130,7 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
                 library=library,
                 environments=running.environments,
                 provisioning=running.provisioning,
+                preloading=running.preloading,
                 jobs=running.jobs,
                 callbacks=Callbacks(store=store.callbacks, ledger=store.ledger),
                 tables=Tables(store.tables, rows.files, store.accounts),
@@ -198,6 +202,7 @@ async def _open_running(
         applying: Applying | Relaying
         health: Callable[[], Mapping[str, object]]
         warm: Callable[[], list[Warm]] = list
+        warmer: Warmer | None = None
         if settings.agent:
             asking = _asking(settings, store, rows)
             engine = await stack.enter_async_context(
@@ -213,7 +218,7 @@ async def _open_running(
                 max_answer_bytes=max_answer_bytes,
             )
             health = engine.describe
-            warm = engine.warm
+            warmer, warm = engine.pools, engine.pools.warm
         else:
             applying = Relaying(
                 store=store.jobs,
@@ -238,9 +243,17 @@ async def _open_running(
         provisioning = await stack.enter_async_context(
             open_provisioning(settings, shelf, store.environments, warm)
         )
+        preloading = Preloading(
+            environments,
+            warmer,
+            per_user=settings.max_user_preloads,
+            lifetime_s=settings.preload_lifetime_s,
+        )
+        stack.callback(preloading.close)
         yield Running(
             environments=environments,
             provisioning=provisioning,
+            preloading=preloading,
             jobs=jobs,
             runs=RunRoute(
                 access=access,

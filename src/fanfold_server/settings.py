@@ -127,6 +127,15 @@ class Settings(BaseSettings):
         10, ge=1, description="Environments that one user may have, who is no administrator."
     )
 
+    preload_lifetime_s: int = Field(
+        3600,
+        ge=1,
+        description="How long what is preloaded is kept started, in s.",
+    )
+    max_user_preloads: int = Field(
+        2, ge=1, description="Environments that one user may keep started at once."
+    )
+
     # ------------------------------------------------------------------------------ workers
     workers: int = Field(
         default_factory=default_workers, ge=1, le=4096, description="Worker processes busy at once."
@@ -136,6 +145,12 @@ class Settings(BaseSettings):
         ge=1,
         description="Owners and environments that may have workers at once; the least recently "
         "used makes room for another.",
+    )
+    warm_memory_mib: int = Field(
+        8192,
+        ge=0,
+        description="Memory of interpreters and workers that are idle, all together, in MiB; "
+        "beyond it, those that were used least recently are ended.",
     )
     worker_memory_mib: int = Field(
         4096, ge=64, description="Memory of a worker with all that it starts, in MiB."

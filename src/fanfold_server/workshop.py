@@ -22,6 +22,7 @@ from fanfold_server.engine.sandbox import Limits, Openings, Sandbox
 from fanfold_server.environments.folders import Folders
 from fanfold_server.environments.places import Places
 from fanfold_server.environments.port import Installer
+from fanfold_server.environments.rattler import CondaCommand, Rattler
 from fanfold_server.environments.shelf import BuiltShelf
 from fanfold_server.environments.uv import Uv
 from fanfold_server.model.environment import Maker, Warm
@@ -41,6 +42,7 @@ def engine_options(settings: Settings) -> EngineOptions:
         max_queued_runs=settings.max_queued_runs,
         reuse=settings.reuse,
         preload=settings.preload,
+        warm_memory_mib=settings.warm_memory_mib,
         limits=RunLimits(
             max_len=settings.max_output_len,
             max_value_bytes=settings.max_value_mib * MIB,
@@ -105,7 +107,13 @@ def make_shelf(settings: Settings, sandbox: Callable[[], Awaitable[Sandbox]]) ->
     """Put together what is built here, and what builds it."""
     places = Places(settings.environments_folder)
     uv = Uv(places.cache / "uv")
-    installers: dict[Maker, Installer] = {Maker.UV: uv}
+    installers: dict[Maker, Installer] = {
+        Maker.UV: uv,
+        Maker.RATTLER: Rattler(places.cache / "conda", uv),
+        Maker.CONDA: CondaCommand(Maker.CONDA, uv),
+        Maker.MAMBA: CondaCommand(Maker.MAMBA, uv),
+        Maker.MICROMAMBA: CondaCommand(Maker.MICROMAMBA, uv),
+    }
     prober = Prober(
         options=engine_options(settings),
         sandbox=sandbox,

@@ -101,7 +101,11 @@ class Server:
 
 
 def run_fanfold(
-    *arguments: str, stdin: str = "", is_expected_to_fail: bool = False
+    *arguments: str,
+    stdin: str = "",
+    is_expected_to_fail: bool = False,
+    limit_s: float = START_LIMIT_S,
+    variables: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run an operator's command to its end."""
     done = subprocess.run(
@@ -109,8 +113,8 @@ def run_fanfold(
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=START_LIMIT_S,
-        env=_environment({}),
+        timeout=limit_s,
+        env=_environment(variables or {}),
         check=False,
     )
     assert (done.returncode != 0) is is_expected_to_fail, done.stderr

@@ -60,6 +60,8 @@ PATH_MEMBERS: dict[str, tuple[str, ...]] = {
     "/oml/api/py-scripts/v2/scripts/{scriptType}": (WORD,),
     "/oml/api/py-scripts/v1/envs": (),
     "/oml/api/py-scripts/v2/envs": (),
+    "/oml/api/py-scripts/v2/preload/conda": (),
+    "/oml/api/py-scripts/v2/preload/conda/{envName}": (SHARED,),
     "/oml/api/py-scripts/v1/jobs/{jobId}": (JOB,),
     "/oml/api/py-scripts/v1/jobs/{jobId}/result": (JOB,),
     "/oml/api/py-scripts/v2/jobs": (),

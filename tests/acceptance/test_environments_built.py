@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -24,11 +25,18 @@ from tests.acceptance.conftest import (
     run_fanfold,
     serving,
 )
+from tests.acceptance.environment_calls import (
+    BUILT_WITHIN_S,
+    SEEN_WITHIN_S,
+    built,
+    ended,
+    leftovers,
+    order,
+    order_of,
+    runs,
+)
 from tests.acceptance.processes import until
 from tests.fakes.packages import requirements, write_wheel
-
-BUILT_WITHIN_S = 120.0
-SEEN_WITHIN_S = 20.0
 
 WHERE = """
 def where(pause_s=0):
@@ -78,50 +86,6 @@ def frida(server: Server) -> Iterator[Caller]:
     with server.caller("frida") as caller:
         caller.store("where", WHERE)
         yield caller
-
-
-def order(caller: Caller, name: str, spec: str, **members: object) -> dict[str, object]:
-    """Have an environment built; gives the build, or the environment if it is there already."""
-    body = {"name": name, "spec": spec, "format": "requirements.txt", **members}
-    answer = caller.post("/api/v1/environments", json=body)
-    assert answer.status_code in {200, 202}, answer.text
-    found: dict[str, object] = answer.json()
-    return found
-
-
-def built(caller: Caller, name: str, spec: str, **members: object) -> dict[str, object]:
-    """Have an environment built, and wait until that is over; gives the build."""
-    return ended(caller, str(order(caller, name, spec, **members)["id"]))
-
-
-def ended(caller: Caller, build_id: str) -> dict[str, object]:
-    """Wait for the end of a build."""
-    path = f"/api/v1/environment-builds/{build_id}"
-
-    def is_over() -> bool:
-        return caller.get(path).json()["state"] in {"ready", "failed"}
-
-    until(is_over, BUILT_WITHIN_S, "the build has ended")
-    found: dict[str, object] = caller.get(path).json()
-    return found
-
-
-def runs(caller: Caller, name: str, version: str) -> None:
-    """Wait until what begins in an environment finds this version of its package."""
-    answers = []
-
-    def is_there() -> bool:
-        answers.append(caller.do_eval("where", {"envName": name}))
-        found = answers[-1].json().get("result", {})
-        return bool(isinstance(found, dict) and found.get("version") == version)
-
-    until(is_there, SEEN_WITHIN_S, f"{name} has {version}: {[a.text for a in answers[-1:]]}")
-
-
-def leftovers(place: Path, name: str) -> list[str]:
-    """List what lies where an environment's versions are: names of files and directories."""
-    folder = place / "environments" / ".versions" / name
-    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
 
 @pytest.fixture(scope="module")
@@ -398,13 +362,6 @@ def test_users_may_make_a_few_of_names_and_versions_and_change_their_own_alone(
     assert root.delete("/api/v1/environments/mine1").status_code == 204
 
 
-def order_of(caller: Caller, name: str, packages: list[str]) -> str:
-    answer = caller.post("/api/v1/environments", json={"name": name, "packages": packages})
-    assert answer.status_code == 202, answer.text
-    assert answer.headers["location"].endswith(f"/api/v1/environment-builds/{answer.json()['id']}")
-    return str(answer.json()["id"])
-
-
 def test_another_python_than_the_servers_own(
     server: Server, frida: Caller, place: Path, wheels: Path
 ) -> None:
@@ -455,3 +412,77 @@ def test_the_command_shows_and_lists(server: Server, place: Path, lab: str) -> N
     unknown = run_fanfold("env", "drop", "nothing", *more, is_expected_to_fail=True)
     assert 'no environment "nothing"' in unknown.stderr
     assert PASSWORD not in shown
+
+
+# ------------------------------------------------------------------ preloading, as on the wire
+
+PRELOAD = "/oml/api/py-scripts/v2/preload/conda"
+MOMENT = re.compile(r"[A-Z][a-z]{2} \d{2}, \d{4} \d{2}:\d{2}:\d{2} UTC")
+
+
+def test_the_round_trip_of_preloading(frida: Caller, root: Caller, lab: str) -> None:
+    assert frida.get(PRELOAD).json() == {"environments": []}
+    answer = frida.post(PRELOAD, json={"envName": lab, "unknownMember": 1})
+    assert answer.status_code == 200, answer.text
+    assert list(answer.json()) == ["jobId", "envName", "created", "expires"]
+    (entry,) = frida.get(PRELOAD).json()["environments"]
+    assert list(entry) == ["duration", "expires", "created", "envName"]
+    assert entry["envName"] == lab
+    assert re.fullmatch(r"0 hrs, 0 mins, \d+ secs", entry["duration"])
+    assert MOMENT.fullmatch(entry["created"])
+    assert MOMENT.fullmatch(entry["expires"])
+    assert root.get(PRELOAD).json() == {"environments": []}  # each has their own
+
+    def is_warm() -> bool:
+        warm = frida.get(f"/api/v1/environments/{lab}").json()["warm"]
+        own = [one for one in warm if one["owner"] == "FRIDA" and one["preloaded"]]
+        return bool(own and own[0]["workers"] > own[0]["busy"])
+
+    until(is_warm, SEEN_WITHIN_S, "a worker waits for the first run")
+    again = frida.post(PRELOAD, json={"envName": lab})
+    assert (again.status_code, again.json()["errorCode"]) == (400, 2076)
+    assert "overwrite" in again.json()["errorMessage"]
+    assert frida.post(PRELOAD, json={"envName": lab, "overwrite": True}).status_code == 200
+    assert len(frida.get(PRELOAD).json()["environments"]) == 1
+    gone = frida.delete(f"{PRELOAD}/{lab}")
+    assert gone.status_code == 200
+    assert gone.json() == {"result": f"Preloaded environment '{lab}' deleted successfully"}
+    unknown = frida.delete(f"{PRELOAD}/{lab}")
+    assert (unknown.status_code, unknown.json()["errorCode"]) == (404, 2077)
+    message = unknown.json()["errorMessage"]
+    assert message.startswith(f"Preloaded environment not found with name '{lab}")
+
+
+def test_what_cannot_be_preloaded_is_400(root: Caller, frida: Caller, lab: str) -> None:
+    for body, code in (
+        ({}, 2002),
+        ({"envName": 3}, 2002),
+        ({"envName": ""}, 2002),
+        ({"envName": "nothing"}, 2012),
+    ):
+        answer = frida.post(PRELOAD, json=body)
+        assert (answer.status_code, answer.json()["errorCode"]) == (400, code), answer.text
+    answer = root.post(
+        "/api/v1/environments",
+        json={"name": "private", "packages": [], "tags": {"application": "none"}},
+    )
+    assert ended(root, answer.json()["id"])["state"] == "ready"
+
+    def is_refused() -> bool:
+        answer = frida.post(PRELOAD, json={"envName": "private"})
+        return bool((answer.status_code, answer.json()["errorCode"]) == (400, 2076))
+
+    until(is_refused, SEEN_WITHIN_S, "it has not the tag")
+    for name in (lab, "default"):
+        assert frida.post(PRELOAD, json={"envName": name}).status_code == 200
+    root.delete("/api/v1/environments/private")
+    build = order_of(root, "third", packages=[])
+    assert ended(root, build)["state"] == "ready"
+
+    def is_too_many() -> bool:
+        answer = frida.post(PRELOAD, json={"envName": "third"})
+        return "may have 2" in answer.json()["errorMessage"]
+
+    until(is_too_many, SEEN_WITHIN_S, "it would be one too many")
+    for name in (lab, "default"):
+        assert frida.delete(f"{PRELOAD}/{name}").status_code == 200

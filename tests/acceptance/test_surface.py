@@ -65,6 +65,8 @@ PATHS = {
     "/oml/api/py-scripts/v2/scripts/{scriptType}": {"get"},
     "/oml/api/py-scripts/v1/envs": {"get"},
     "/oml/api/py-scripts/v2/envs": {"get"},
+    "/oml/api/py-scripts/v2/preload/conda": {"get", "post"},
+    "/oml/api/py-scripts/v2/preload/conda/{envName}": {"delete"},
     "/oml/api/py-scripts/v1/jobs/{jobId}": {"get", "delete"},
     "/oml/api/py-scripts/v1/jobs/{jobId}/result": {"get"},
     "/oml/api/py-scripts/v2/jobs": {"get", "delete"},

@@ -30,7 +30,7 @@ def test_a_bare_number_carries_its_unit() -> None:
     counts = {
         "port", "workers", "worker_files", "worker_processes", "max_queued_runs", "max_output_len",
         "pools", "cap_low", "cap_medium", "cap_high", "cap_tp", "cap_tpurgent", "login_concurrency",
-        "max_user_jobs", "max_user_environments", "max_connections",
+        "max_user_jobs", "max_user_environments", "max_connections", "max_user_preloads",
         "max_user_running", "data_queries",
         "data_threads",
     }  # fmt: skip

@@ -24,7 +24,7 @@ from fanfold_server.engine.running import LocalRun
 from fanfold_server.engine.sandbox import Sandbox
 from fanfold_server.engine.verdicts import lost, named, never_begun, timed_out
 from fanfold_server.engine.worker import Forged, Owner, State, Worker, end_frame, lease_frame
-from fanfold_server.model.environment import Environment, Warm
+from fanfold_server.model.environment import Environment
 from fanfold_server.model.errors import EngineUnavailable, Overloaded, RunTimedOut, ShuttingDown
 from fanfold_server.model.outcome import Failed, Outcome, Values
 
@@ -80,6 +80,7 @@ class LocalEngine:
             preload=options.preload,
             cache=cache,
             spare=spare,
+            warm_memory_mib=options.warm_memory_mib,
         )
         self._asks = Asks(answerer)
         self._runs: dict[int, LocalRun] = {}
@@ -153,14 +154,10 @@ class LocalEngine:
             "runs": len(self._runs),
         }
 
-    def warm(self) -> list[Warm]:
-        """List the interpreters that have started for somebody, and their workers."""
-        return self._pools.warm()
-
     @property
-    def facts(self) -> dict[str, Any]:
-        """What the interpreter that was started last has said of itself."""
-        return self._pools.facts
+    def pools(self) -> Pools:
+        """Who has interpreters started, and keeps them."""
+        return self._pools
 
     async def close(self) -> None:
         """End every run with ShuttingDown and every process that was started."""
@@ -488,7 +485,7 @@ class LocalEngine:
         for pool in self._pools:
             pool.check(now)
             pool.trim(now, self._options.cores, IDLE_WORKER_S)
-        self._pools.retire_idle(now - IDLE_POOL_S)
+        self._pools.tend(now, IDLE_POOL_S)
 
 
 def _lease_frame(run: LocalRun, lease: Lease) -> bytes:

@@ -18,6 +18,8 @@ class EngineOptions:
         max_queued_runs: runs that may wait for a worker.
         reuse: "auto" (warm for one's own scripts, single-use for another's), "warm" or "fork".
         preload: modules that a zygote imports.
+        warm_memory_mib: what interpreters that are idle may take, all together; the least recently
+            used are ended first.
         cores: processors; up to so many processes start without a delay.
     """
 
@@ -27,4 +29,5 @@ class EngineOptions:
     reuse: str
     preload: tuple[str, ...]
     limits: RunLimits
+    warm_memory_mib: int = 8192
     cores: int = len(os.sched_getaffinity(0))

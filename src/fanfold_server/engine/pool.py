@@ -58,6 +58,7 @@ class Pool:
         waiting: runs that want (more) workers, first come first served.
         workers: every worker that lives, by its number.
         has_worked: some worker has started: what fails now has been spoilt since.
+        kept: somebody has asked for it to be there: it stays though nobody uses it.
     """
 
     def __init__(self, *, owner: str, zygote: Zygote, host: Host) -> None:
@@ -69,6 +70,7 @@ class Pool:
         self.starting = 0
         self.spares_wanted = 1
         self.has_worked = False
+        self.kept = False
         self._is_closed = False
         self._failed_starts = 0
         self._idle: list[Worker] = []

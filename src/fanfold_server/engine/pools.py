@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fanfold_server.engine.bundle import write_bundle
+from fanfold_server.engine.memory import shared_out_kib
 from fanfold_server.engine.pool import Host, Pool
 from fanfold_server.engine.port import Work
 from fanfold_server.engine.sandbox import RootRefused, Sandbox
@@ -16,6 +17,9 @@ from fanfold_server.engine.scratch import Scratch
 from fanfold_server.engine.uses import is_going
 from fanfold_server.engine.zygote import Zygote
 from fanfold_server.model.environment import Environment, Warm
+
+MEASURE_S = 5.0
+"""How often the memory of idle pools is measured."""
 
 REFILL_AFTER_S = 1.0
 """How long after the spare zygote was taken the next is started: the run goes first."""
@@ -32,6 +36,7 @@ class Pools:
         preload: modules that zygotes import.
         cache: directory for what speeds up the start of environments.
         spare: the environment for which an unowned zygote is kept ready; None for none.
+        warm_memory_mib: what the pools that are idle may take, together.
     """
 
     def __init__(
@@ -43,7 +48,11 @@ class Pools:
         preload: tuple[str, ...],
         cache: Path,
         spare: Environment | None,
+        warm_memory_mib: int,
     ) -> None:
+        self._warm_memory_kib = warm_memory_mib * 1024
+        self._measured_at = 0.0
+        self._measuring: asyncio.Task[None] | None = None
         self._host = host
         self._sandbox = sandbox
         self._limit = limit
@@ -114,7 +123,7 @@ class Pools:
     def _make_room(self) -> None:
         if len(self._pools) < self._limit:
             return
-        idle = [key for key, pool in self._pools.items() if _is_idle(pool)]
+        idle = [key for key, pool in self._pools.items() if _is_idle(pool) and not pool.kept]
         if idle:
             self._retire(min(idle, key=lambda key: self._pools[key].last_used))
 
@@ -150,6 +159,18 @@ class Pools:
         except (OSError, RootRefused):  # the first run will say why
             self._spare = None
 
+    def keep(self, owner: str, environment: Environment) -> None:
+        pool = self._pool(owner, environment)
+        if pool is not None:
+            pool.kept = True
+            if not pool.workers:
+                pool.grow()
+
+    def release(self, owner: str, environment: Environment) -> None:
+        pool = self._pools.get((owner, environment.label))
+        if pool is not None:
+            pool.kept = False
+
     def warm(self) -> list[Warm]:
         """List the interpreters that have started for somebody, and their workers."""
         return [
@@ -159,7 +180,7 @@ class Pools:
                 version=pool.zygote.environment.version,
                 workers=len(pool.workers),
                 busy=pool.busy,
-                preloaded=False,
+                preloaded=pool.kept,
             )
             for pool in self._pools.values()
             if pool.zygote.ready.done()
@@ -173,10 +194,15 @@ class Pools:
         self._leaving = [other for other in self._leaving if other is not pool]
         self._later(pool.zygote.close())
 
-    def retire_idle(self, before: float) -> None:
-        """End the pools that nobody has used since `before` (monotonic seconds), or can use."""
+    def tend(self, now: float, idle_s: float) -> None:
+        """End the pools that nobody has used for so long, or can use; look after the memory."""
+        if now - self._measured_at >= MEASURE_S and self._measuring is None:
+            self._measured_at = now
+            self._measuring = asyncio.get_running_loop().create_task(self._fit())
+            self._measuring.add_done_callback(self._has_measured)
         for key, pool in list(self._pools.items()):
-            if _is_idle(pool) and (pool.last_used < before or is_going(pool.zygote.environment)):
+            is_old = pool.last_used < now - idle_s and not pool.kept
+            if _is_idle(pool) and (is_old or is_going(pool.zygote.environment)):
                 self._retire(key)
             else:
                 pool.note_use()
@@ -190,6 +216,28 @@ class Pools:
             self._leaving.remove(pool)
             self._later(pool.close())
 
+    async def _fit(self) -> None:
+        """End idle pools, the least recently used first, until the rest fits into the memory."""
+        idle = [
+            (key, [pool.zygote.process.pid, *(w.pid for w in pool.workers.values() if w.pid)])
+            for key, pool in self._pools.items()
+            if _is_idle(pool) and not pool.kept
+        ]
+        sizes = await asyncio.to_thread(_measure, idle)
+        total_kib = sum(sizes.values())
+        known = [key for key in sizes if key in self._pools]
+        for key in sorted(known, key=lambda key: self._pools[key].last_used):
+            if total_kib <= self._warm_memory_kib:
+                break
+            if _is_idle(self._pools[key]):
+                self._retire(key)
+                total_kib -= sizes[key]
+
+    def _has_measured(self, task: asyncio.Task[None]) -> None:
+        self._measuring = None
+        if not task.cancelled():
+            task.result()
+
     def _retire(self, key: _Key) -> None:
         self._later(self._pools.pop(key).close())
 
@@ -201,12 +249,18 @@ class Pools:
     async def close(self) -> None:
         """End every process and remove every file."""
         self._closing = True
+        if self._measuring is not None:
+            self._measuring.cancel()
         spare = [self._spare.close()] if self._spare is not None else []
         await asyncio.gather(*(pool.close() for pool in self), *spare)
         await asyncio.gather(*self._background, return_exceptions=True)
         self._pools.clear()
         self._leaving.clear()
         await asyncio.to_thread(self._scratch.close)
+
+
+def _measure(pools: list[tuple[_Key, list[int]]]) -> dict[_Key, int]:
+    return {key: shared_out_kib(pids) for key, pids in pools}
 
 
 def _is_idle(pool: Pool) -> bool:

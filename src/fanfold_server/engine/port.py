@@ -136,6 +136,21 @@ class Running(Protocol):
         ...
 
 
+class Warmer(Protocol):
+    """Keeps interpreters started."""
+
+    def keep(self, owner: str, environment: Environment) -> None:
+        """Start an interpreter and a worker for an owner's scripts, and keep them; returns at once.
+
+        One that cannot be started is not kept: the first run says why.
+        """
+        ...
+
+    def release(self, owner: str, environment: Environment) -> None:
+        """Keep it no longer; it ends when it is idle, as any other."""
+        ...
+
+
 class Engine(Protocol):
     """Runs works.
 

@@ -54,7 +54,7 @@ class Prober:
             for source in sources:
                 values.append(await _call(engine, environment, source, limit_s))
                 limit_s = CALL_LIMIT_S
-            facts = engine.facts
+            facts = engine.pools.facts
         finally:
             await engine.close()
         return Hello(python=facts["python"], preload_failures=facts["preload_failures"]), values

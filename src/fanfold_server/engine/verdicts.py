@@ -46,7 +46,11 @@ def named(failed: Failed, worker: Worker, environment: str) -> Failed:
         if failure.message:
             message += f"; {failure.message}"
         return replace(failed, failure=replace(failure, message=message))
-    if failure.kind not in {FailureKind.NO_FIGURES, FailureKind.NO_GENERATOR}:
+    if failure.kind not in {
+        FailureKind.NO_FIGURES,
+        FailureKind.NO_GENERATOR,
+        FailureKind.NO_ARROW,
+    }:
         return failed
     message = failure.message.replace("this environment", f'the environment "{environment}"', 1)
     return replace(failed, failure=replace(failure, message=message))

@@ -9,6 +9,7 @@ probe, in the sandbox in which users' functions run.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -53,18 +54,21 @@ class Making:
         log: Path,
         guard: int,
         environment_of: Callable[[Made], Environment],
-    ) -> Made:
+    ) -> tuple[Made, str]:
         """Make what is described, and describe what was made.
 
         Args:
             made: all but what only the finished prefix can tell.
+
+        Returns:
+            The version, and its lock.
 
         Raises:
             BuildFailed: a step failed; the prefix may be half there.
         """
         prefix = made.prefix
         self._say("install", 0.1)
-        await self._installer(made.recipe).install(made.recipe, lock, prefix, log, guard)
+        lock = await self._installer(made.recipe).install(made.recipe, lock, prefix, log, guard)
         self._say("compile", 0.5)
         # No .pth file runs with -S, and nothing is imported: what is compiled is only read.
         argv = [str(prefix / "bin" / "python"), "-I", "-S", "-m", "compileall", "-q", "-j", "2"]
@@ -82,14 +86,16 @@ class Making:
         self._say("probe", 0.8)
         hello, environment = await self._try(environment, log)
         packages, size_bytes = await asyncio.to_thread(_measure, prefix)
-        return replace(
+        finished = replace(
             made,
             python=hello.python,
             packages=packages,
             size_bytes=size_bytes,
             variables=environment.variables,
             preload=environment.preload,
+            lock_digest=digest_of(lock),
         )
+        return finished, lock
 
     async def _activate(self, environment: Environment) -> Environment:
         """Find the variables that activation sets; a recipe's own come last."""
@@ -116,6 +122,11 @@ class Making:
         if installer is None:
             raise BuildFailed(f"This server cannot make environments with {recipe.maker}.")
         return installer
+
+
+def digest_of(lock: str) -> str:
+    """Tell locks apart: SHA-256, in hexadecimal."""
+    return hashlib.sha256(lock.encode()).hexdigest()
 
 
 def _note(log: Path, text: str) -> None:

@@ -49,8 +49,11 @@ class Installer(Protocol):
         """
         ...
 
-    async def install(self, recipe: Recipe, lock: str, prefix: Path, log: Path, guard: int) -> None:
+    async def install(self, recipe: Recipe, lock: str, prefix: Path, log: Path, guard: int) -> str:
         """Install exactly what the lock names; `prefix` is not there yet.
+
+        Returns:
+            The lock; of a program that solves as it installs, what it has come to.
 
         Raises:
             BuildFailed: the message says why.

@@ -8,14 +8,13 @@ goes before the next.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fanfold_server.environments.making import Making
+from fanfold_server.environments.making import Making, digest_of
 from fanfold_server.environments.places import Places, try_lock
 from fanfold_server.environments.port import Installer, Probe
 from fanfold_server.environments.records import (
@@ -204,14 +203,13 @@ class BuiltShelf:
         )
         self._step(build, "solve", 0.0)
         lock = await making.lock(order.recipe, log, guard)
-        digest = hashlib.sha256(lock.encode()).hexdigest()
+        digest = digest_of(lock)
         if current is not None and _is_same(current, order, digest):
             return current
         version = self._next(order.name)
         prefix = self._places.prefix(order.name, version)
         self._places.use(order.name, version).touch()
         os.utime(self._places.use(order.name, version), (0, 0))
-        write_whole(self._places.lock(order.name, version), lock)
         unfinished = Made(
             name=order.name,
             version=version,
@@ -229,7 +227,8 @@ class BuiltShelf:
             created=datetime.now(UTC),
         )
         try:
-            made = await making.make(unfinished, lock, log, guard, self.environment)
+            made, lock = await making.make(unfinished, lock, log, guard, self.environment)
+            write_whole(self._places.lock(order.name, version), lock)
         except BaseException:
             await asyncio.shield(asyncio.to_thread(self._remove, order.name, version))
             raise

@@ -43,7 +43,7 @@ class Uv:
         text = await self.resolve(recipe, python, log, guard)
         return f"{LOCK_HEADER}{'.'.join(map(str, version))}\n{text}"
 
-    async def install(self, recipe: Recipe, lock: str, prefix: Path, log: Path, guard: int) -> None:
+    async def install(self, recipe: Recipe, lock: str, prefix: Path, log: Path, guard: int) -> str:
         _ = recipe  # everything is in the lock
         header = lock.partition("\n")[0]
         python = await asyncio.to_thread(
@@ -53,17 +53,35 @@ class Uv:
             ["venv", "--no-project", "--python", str(python), str(prefix)], log=log, guard=guard
         )
         await self.sync(lock, prefix, log, guard)
+        return lock
 
-    async def resolve(self, recipe: Recipe, python: Path, log: Path, guard: int) -> str:
-        """Resolve a recipe's requirements for an interpreter; gives a pylock.toml."""
+    async def resolve(
+        self,
+        recipe: Recipe,
+        interpreter: Path,
+        log: Path,
+        guard: int,
+        *,
+        python: str | None = None,
+        without: Sequence[str] = (),
+    ) -> str:
+        """Resolve a recipe's requirements for an interpreter; gives a pylock.toml.
+
+        Args:
+            python: the version to resolve for, if not the interpreter's own.
+            without: names of packages that are there by other means.
+        """
         folder = _beside(log)
         wanted, lock = folder / "requirements.in", folder / "pylock.toml"
         wanted.write_text("\n".join([*recipe.options, *recipe.requirements]) + "\n")
+        (folder / "without.txt").write_text("\n".join(without) + "\n")
+        version = ("--python-version", python) if python else ()
         try:
             await self._run(
                 [
                     *("--quiet", "pip", "compile", "--no-header", "--only-binary", ":all:"),
-                    *("--format", "pylock.toml", "--python", str(python)),
+                    *("--format", "pylock.toml", "--python", str(interpreter), *version),
+                    *("--excludes", str(folder / "without.txt")),
                     *("--output-file", str(lock), str(wanted)),
                 ],
                 log=log,

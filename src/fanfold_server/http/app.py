@@ -19,6 +19,7 @@ from fanfold_server.http import (
     jobs,
     jobs_oml,
     oml,
+    oml_preload,
     pages,
     scripts,
 )
@@ -40,6 +41,7 @@ from fanfold_server.service.auditing import Auditing
 from fanfold_server.service.callbacks import Callbacks
 from fanfold_server.service.jobs import Jobs
 from fanfold_server.service.library import Library
+from fanfold_server.service.preloading import Preloading
 from fanfold_server.service.provisioning import Provisioning
 from fanfold_server.service.secrets import Secrets
 from fanfold_server.service.tables import Tables
@@ -71,6 +73,7 @@ def build_app(
     tables: Tables | None = None,
     max_table_bytes: int = 0,
     provisioning: Provisioning | None = None,
+    preloading: Preloading | None = None,
     run_paths: Mapping[str, Any] | None = None,
     public_url: str | None = None,
     trust_forwarded: bool = False,
@@ -93,6 +96,7 @@ def build_app(
         tables: users' tables; None: this server keeps none, and has no routes of them.
         max_table_bytes: the longest body that is loaded as a table, if more than another's.
         provisioning: makes environments; None: this server makes none, and has no routes of it.
+        preloading: keeps environments started; None: nothing can be preloaded.
         run_paths: the OpenAPI path items of what `runs` answers.
         public_url: scheme, host and port under which clients reach the server; without it,
             links are made from the request's own Host header.
@@ -113,6 +117,8 @@ def build_app(
         routers = (*routers, table_routes.router)
     if provisioning is not None:
         routers = (*routers, environment_routes.router)
+    if preloading is not None:
+        routers = (*routers, oml_preload.router)
     for router in routers:
         app.include_router(router)
     add_handlers(app, [route for router in routers for route in router.routes])
@@ -131,6 +137,7 @@ def build_app(
         callbacks=callbacks,
         tables=tables,
         provisioning=provisioning,
+        preloading=preloading,
     )
     document = describe(app, version=version, run_paths=run_paths or {}, public_url=public_url)
     app.state.openapi_json = orjson.dumps(document)

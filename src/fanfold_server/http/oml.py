@@ -39,7 +39,7 @@ _CHILDREN = (
     "jobs/{jobId}",
     "jobs/{jobId}/result",
 )
-_CHILDREN_OF_V2 = ("scripts/{scriptType}", "jobs", "jobs/{jobId}/cancel")
+_CHILDREN_OF_V2 = ("scripts/{scriptType}", "jobs", "jobs/{jobId}/cancel", "preload/conda")
 
 ScriptTypePath = Annotated[
     str, Path(alias="scriptType", description="user, all, global, grant or granted, in any case.")

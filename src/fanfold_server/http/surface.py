@@ -24,6 +24,7 @@ from fanfold_server.service.auditing import Auditing
 from fanfold_server.service.callbacks import Callbacks
 from fanfold_server.service.jobs import Jobs
 from fanfold_server.service.library import Library
+from fanfold_server.service.preloading import Preloading
 from fanfold_server.service.provisioning import Provisioning
 from fanfold_server.service.secrets import Secrets
 from fanfold_server.service.tables import Tables
@@ -51,6 +52,7 @@ class Surface:
         jobs: None on a server that runs none; then there are no routes of jobs.
         callbacks: there if jobs are.
         provisioning: None on a server that builds no environments; then there are no routes of it.
+        preloading: None where nothing can be preloaded; then there are no routes of it.
         tables: None on a server that keeps none; then there are no routes of tables.
         columnar: makes Arrow and Parquet files of jobs' values.
     """
@@ -68,6 +70,7 @@ class Surface:
     tables: Tables | None = None
     columnar: Columnar = field(default_factory=Columnar)
     provisioning: Provisioning | None = None
+    preloading: Preloading | None = None
 
     def base_url(self, request: Request) -> str:
         """Say under which scheme, host and port the client reaches this server."""
@@ -169,11 +172,18 @@ async def _secrets(request: Request) -> Secrets:
     return surface_of(request).secrets
 
 
+async def _preloading(request: Request) -> Preloading:
+    preloading = surface_of(request).preloading
+    assert preloading is not None  # else the app has no routes that ask
+    return preloading
+
+
 SurfaceOf = Annotated[Surface, Depends(_surface)]
 SecretsOf = Annotated[Secrets, Depends(_secrets)]
 JobsOf = Annotated[Jobs, Depends(_jobs)]
 CallbacksOf = Annotated[Callbacks, Depends(_callbacks)]
 ProvisioningOf = Annotated[Provisioning, Depends(_provisioning)]
+PreloadingOf = Annotated[Preloading, Depends(_preloading)]
 TablesOf = Annotated[Tables, Depends(_tables)]
 Caller = Annotated[Actor, Depends(_caller)]
 """Only on a `CallerRoute`."""
