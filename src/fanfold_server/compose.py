@@ -49,6 +49,7 @@ from fanfold_server.service.library import Library
 from fanfold_server.service.preloading import Preloading
 from fanfold_server.service.provisioning import Provisioning
 from fanfold_server.service.relaying import Relaying
+from fanfold_server.service.stopping import Stopping
 from fanfold_server.service.tables import Tables
 from fanfold_server.settings import Settings, SettingsError
 from fanfold_server.state import make_access, make_library, make_secrets, open_state
@@ -319,6 +320,7 @@ async def _open_dispatcher(
     environments: Folders,
 ) -> AsyncIterator[Dispatcher]:
     """Claim parts of jobs, until the time has come to give them back."""
+    stopping = Stopping(store=store.settling, ledger=store.ledger, blobs=blobs)
     dispatcher = Dispatcher(
         agent=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
         store=store.jobs,
@@ -326,16 +328,19 @@ async def _open_dispatcher(
         signals=store.signals,
         engine=engine,
         environments=environments,
+        stopping=stopping,
         slots=settings.workers,
         per_owner=settings.max_user_running,
         lease_s=settings.lease_s,
         scratch=settings.data,
     )
+    stopping.open()
     dispatcher.open()
     try:
         yield dispatcher
     finally:
         await dispatcher.close(settings.drain_s)
+        await stopping.close()
 
 
 @asynccontextmanager

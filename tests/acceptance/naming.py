@@ -171,6 +171,7 @@ BODY: dict[str, str | None] = {
     "source": SHARED,
     "spec": PLAIN,
     "tags": PLAIN,
+    "stopWhen": PLAIN,
     "timeout": PLAIN,
     "times": PLAIN,
     "token": PLAIN,

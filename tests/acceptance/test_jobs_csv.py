@@ -25,6 +25,7 @@ from tests.acceptance.job_calls import JOBS, ended, submit
             "[{'index': i}, {'index': -i}]",
             [["index_", "index"], ["1", "1"], ["1", "-1"], ["2", "2"], ["2", "-2"]],
         ),
+        ("10**400", [["index", "value"], ["1", "1" + "0" * 400], ["2", "1" + "0" * 400]]),
         ("1 // (i - 1)", [["index", "value"], ["1", ""], ["2", "1"]]),
     ],
 )

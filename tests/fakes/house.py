@@ -23,6 +23,7 @@ from fanfold_server.model.job import Job
 from fanfold_server.model.script import Script
 from fanfold_server.service.dispatching import Dispatcher
 from fanfold_server.service.jobs import Jobs, Submission
+from fanfold_server.service.stopping import Stopping
 from fanfold_server.store.port import Quota
 from fanfold_server.store.sql import Store, open_store, sqlite_url
 from tests.fakes.blobs import MemoryBlobs
@@ -81,8 +82,18 @@ class House:
     blobs: MemoryBlobs
     source: str
     environments: OneEnvironment = field(default_factory=OneEnvironment)
+    opened: list[Stopping] = field(default_factory=list)
 
-    def agent(self, engine: Engine, name: str = "a", lease_s: float = 15.0) -> Dispatcher:
+    def stopping(self) -> Stopping:
+        """Open what ends jobs early; it is closed with the house."""
+        made = Stopping(store=self.store.settling, ledger=self.store.ledger, blobs=self.blobs)
+        made.open()
+        self.opened.append(made)
+        return made
+
+    def agent(
+        self, engine: Engine, name: str = "a", lease_s: float = 15.0, slots: int = 4
+    ) -> Dispatcher:
         return Dispatcher(
             agent=name,
             store=self.store.jobs,
@@ -90,28 +101,33 @@ class House:
             signals=self.store.signals,
             engine=engine,
             environments=self.environments,
-            slots=4,
+            stopping=self.stopping(),
+            slots=slots,
             per_owner=100,
             lease_s=lease_s,
         )
 
     @asynccontextmanager
-    async def working(self, engine: Engine, name: str = "a") -> AsyncIterator[Dispatcher]:
-        agent = self.agent(engine, name)
+    async def working(
+        self, engine: Engine, name: str = "a", slots: int = 4
+    ) -> AsyncIterator[Dispatcher]:
+        agent = self.agent(engine, name, slots=slots)
         agent.open()
         try:
             yield agent
         finally:
             await agent.close(0)
 
-    async def submit(self, times: int, *, on_error: OnError = OnError.FAIL, **more: Any) -> Job:
+    async def submit(
+        self, times: int, *, on_error: OnError = OnError.FAIL, degree: int = 4, **more: Any
+    ) -> Job:
         apply = Apply(
             script=_script(self.source),
             environment=self.environments.find(None),
             caller="ALICE",
             split=Index(times=times),
             parameters=b"{}",
-            degree=4,
+            degree=degree,
             seed=1,
             graphics=False,
             service=ServiceLevel.LOW,
@@ -150,4 +166,9 @@ async def opened(
             quota=Quota(),
             hosts=hosts,
         )
-        yield House(store=store, jobs=jobs, blobs=blobs, source=source)
+        house = House(store=store, jobs=jobs, blobs=blobs, source=source)
+        try:
+            yield house
+        finally:
+            for stopping in house.opened:
+                await stopping.close()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanfold_server.service.summing import ACCURACY, Summary, number_in
+from fanfold_server.service.summing import ACCURACY, Summary, number_in, value_of
 
 NUMBERS = st.lists(st.floats(-1e9, 1e9, allow_subnormal=False), min_size=2, max_size=200)
 
@@ -92,3 +92,10 @@ def test_of_nothing_and_of_one_number_little_is_said() -> None:
 )
 def test_what_is_a_number(value: object, member: str | None, number: float | None) -> None:
     assert number_in(value, member) == number
+
+
+def test_a_number_that_no_double_holds_is_none() -> None:
+    """JSON knows no limit, and a function may return 10**400, or more digits than Python reads."""
+    for text in (b"1" + b"0" * 400, b"9" * 5000, b'{"x":1e999}'):
+        assert number_in(value_of(text), "x" if text.startswith(b"{") else None) is None
+    assert number_in(value_of(b'{"x":2,"y":1e999}'), "x") == 2

@@ -167,6 +167,7 @@ class RunRoute:
             call_timeout_s=request.call_timeout_s,
             max_failures=request.max_failures,
             canary=request.canary,
+            stop_when=request.stop_when,
             callback_url=request.callback_url,
             callback_origin=request.callback_url and origin(scope, self._public_url),
         )

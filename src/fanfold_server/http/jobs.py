@@ -381,7 +381,13 @@ async def extend_job(
 
     Version, parameters and seed are the same, so it equals a job that had so many from the start.
     """
-    job = await jobs.extend(caller, job_id, body.times, idempotency_key=key)
+    job = await jobs.extend(
+        caller,
+        job_id,
+        body.times,
+        stop_when=None if body.stopWhen is None else body.stopWhen.condition,
+        idempotency_key=key,
+    )
     return _created(request, surface, job)
 
 

@@ -12,7 +12,7 @@ import orjson
 
 from fanfold_server.model.actor import Actor
 from fanfold_server.service.jobs import Jobs, Stretch
-from fanfold_server.service.summing import Summary, number_in
+from fanfold_server.service.summing import Summary, number_in, value_of
 
 NDJSON: Final = "application/x-ndjson"
 CSV: Final = "text/csv"
@@ -82,7 +82,7 @@ async def summarized(
         errors = await errors_of(jobs, actor, job_id, stretch)
         async for lines in _slices(stretch):
             for index, text in lines:
-                number = number_in(orjson.loads(text), member)
+                number = number_in(value_of(text), member)
                 if number is not None:
                     summary.add(number)
                 elif index not in errors:
@@ -145,7 +145,10 @@ def _numbered(stretch: Stretch) -> Iterable[tuple[int, bytes]]:
 
 def _rows(lines: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, dict[str, Any]]]:
     for index, text in lines:
-        value = orjson.loads(text)
+        try:
+            value = orjson.loads(text)
+        except orjson.JSONDecodeError:  # a number of hundreds of digits: it stays text
+            value = text.decode()
         match value:
             case dict():
                 yield index, value

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from typing_extensions import override
 
-from fanfold_server.http.run_bodies import INT32_MAX
+from fanfold_server.http.run_bodies import INT32_MAX, StopCondition
 from fanfold_server.http.schemas import iso_ms
 from fanfold_server.model.job import Job, JobState
 from fanfold_server.service.jobs import ErrorGroup, OutcomeEntry
@@ -99,6 +99,10 @@ class Extend(BaseModel):
     )
 
     times: Annotated[int, Field(ge=1, le=INT32_MAX)]
+    stopWhen: Annotated[  # noqa: N815
+        StopCondition | None,
+        Field(description="When to end before that; without it, all of them are run."),
+    ] = None
 
 
 # ----------------------------------------------------------------------------------- our own: out
@@ -111,6 +115,13 @@ class JobScript(_Answer):
     owner: str
     version: int
     digest: Annotated[str, Field(description="SHA-256 of the source, in hexadecimal.")]
+
+
+class Stopped(_Answer):
+    """How a job has ended before its last call."""
+
+    at: Annotated[int, Field(description="The last call that counts; the job has no more.")]
+    asked: Annotated[int, Field(description="How many calls were asked for.")]
 
 
 class Eta(_Answer):
@@ -140,6 +151,12 @@ class JobOut(_Answer):
     on_error: str
     max_failures: int | None
     canary: bool
+    stop_when: Annotated[
+        dict[str, object] | None, Field(description="When it ends before its last call.")
+    ]
+    stopped: Annotated[
+        Stopped | None, Field(description="Of a job that has ended before its last call.")
+    ]
     timeout: Annotated[int, Field(description="Seconds that it may run.")]
     call_timeout: Annotated[float | None, Field(description="Seconds that a call may run.")]
     comments: str | None
@@ -341,6 +358,8 @@ def _described(job: Job, now: datetime) -> dict[str, Any]:
         "comments": spec.comments,
         "callback_url": spec.callback_url,
         "times": spec.times,
+        "stop_when": spec.stop_when and spec.stop_when.members(),
+        "stopped": None if spec.asked is None else Stopped(at=spec.times, asked=spec.asked),
         "returned": job.returned,
         "failed": job.failed,
         "taken": job.taken,

@@ -6,9 +6,11 @@ together, and what is put right, in `run_schemas.py`.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from fanfold_server.model.stopping import MIN_CALLS, StopWhen
 
 INT32_MAX = 2**31 - 1
 MAX_TIMEOUT_S = 43200
@@ -143,6 +145,53 @@ class FanOut(DoEval):
     ] = None
 
 
+class StopCondition(BaseModel):
+    """When a job has seen enough: the mean of its numbers is known as well as is wanted."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        allow_inf_nan=False,
+        json_schema_extra={"example": {"se": 0.01, "minCalls": 100}},
+    )
+
+    se: Annotated[float | None, Field(description="Standard error of the mean, at most.", gt=0)] = (
+        None
+    )
+    relativeSe: Annotated[  # noqa: N815
+        float | None,
+        Field(description="The same as a share of the mean. Of both, both have to hold.", gt=0),
+    ] = None
+    minCalls: Annotated[  # noqa: N815
+        int,
+        Field(
+            description="Numbers before which nothing is decided: few may be alike by chance.",
+            ge=2,
+            le=INT32_MAX,
+        ),
+    ] = MIN_CALLS
+    member: Annotated[
+        str | None,
+        Field(description="Of values that are objects: whose number.", max_length=300),
+    ] = None
+
+    @model_validator(mode="after")
+    def _says_how_well(self) -> Self:
+        if self.se is None and self.relativeSe is None:
+            raise ValueError('should hold "se" or "relativeSe"')
+        return self
+
+    @property
+    def condition(self) -> StopWhen:
+        return StopWhen(
+            se=self.se,
+            relative_se=self.relativeSe,
+            min_calls=self.minCalls,
+            member=self.member,
+        )
+
+
 class IndexApply(FanOut):
     """Run a stored function `times` times, with the index 1, 2, … as first argument."""
 
@@ -151,6 +200,14 @@ class IndexApply(FanOut):
     )
 
     times: Annotated[int, Field(description="How many times.", ge=1, le=INT32_MAX)]
+    stopWhen: Annotated[  # noqa: N815
+        StopCondition | None,
+        Field(
+            description="fanfold's own, for jobs: end before the last call, once the mean of the "
+            "values is known well enough. The job then has the calls up to that one, whatever "
+            "else was run: their number follows from the values, not from the degree."
+        ),
+    ] = None
 
 
 _Input = Annotated[

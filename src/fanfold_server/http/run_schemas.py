@@ -41,6 +41,7 @@ from fanfold_server.model.apply import (
 )
 from fanfold_server.model.errors import InvalidBody, InvalidField, InvalidParameters
 from fanfold_server.model.rows import InputType, Query
+from fanfold_server.model.stopping import StopWhen
 
 __all__ = [
     "BODIES",
@@ -75,7 +76,7 @@ class RunRequest:
         warnings: what was put right, in words.
         timeout_s: how long a job may take, within the range that is allowed.
         check_arguments: compare types with the annotations, too.
-        comments, call_timeout_s, max_failures, canary, callback_url: of a job; see
+        comments, call_timeout_s, max_failures, canary, callback_url, stop_when: of a job; see
             `service.jobs.Submission`.
     """
 
@@ -98,6 +99,7 @@ class RunRequest:
     canary: bool = False
     check_arguments: bool = False
     callback_url: str | None = None
+    stop_when: StopWhen | None = None
     rows: tuple[Whole | Chunks | Groups, Input] | None = None
 
     @property
@@ -165,6 +167,9 @@ def _read(verb: str, version: str, body: bytes, strict: bool) -> RunRequest:
         canary=isinstance(said, FanOut) and bool(said.canary),
         check_arguments=bool(said.checkArguments),
         callback_url=said.callbackUrl,
+        stop_when=said.stopWhen.condition
+        if isinstance(said, IndexApply) and said.stopWhen
+        else None,
         rows=_rows(said, control),
     )
 
@@ -415,8 +420,27 @@ def openapi_paths(*, data: bool = True) -> dict[str, Any]:
     return paths
 
 
+def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
+    """Put what a schema refers to where it does: the document keeps no definitions of its own."""
+    definitions = schema.pop("$defs", {})
+
+    def put(part: Any) -> Any:
+        match part:
+            case {"$ref": str(name), **rest}:
+                return {**put(definitions[name.rsplit("/", 1)[1]]), **rest}
+            case dict():
+                return {key: put(value) for key, value in part.items()}
+            case list():
+                return [put(value) for value in part]
+            case _:
+                return part
+
+    inlined: dict[str, Any] = put(schema)
+    return inlined
+
+
 def _operation(version: str, verb: str, model: type[DoEval], *, owned: bool) -> dict[str, Any]:
-    schema = model.model_json_schema()
+    schema = _inlined(model.model_json_schema())
     names = ["scriptName", *(["ownerName"] if owned else [])]
     return {
         "operationId": "_".join([verb.replace("-", "_"), version, *(["owned"] if owned else [])]),

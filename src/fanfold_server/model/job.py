@@ -14,6 +14,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from fanfold_server.model.apply import OnError, ServiceLevel
+from fanfold_server.model.stopping import StopWhen
 
 
 class JobState(StrEnum):
@@ -82,6 +83,8 @@ class JobSpec:
         owner: the account that submitted it, in upper case.
         verb: do-eval, index-apply, table-apply, row-apply or group-apply.
         times: how many calls; 1 for do-eval, table-apply, and where a query has given no rows.
+        asked: how many calls were asked for, of a job that has ended before its last one.
+        stop_when: when the job ends before its last call; of index-apply.
         parameters: JSON text of an object.
         timeout_s: 1800 … 43200: how long it may run, from its start.
         call_timeout_s: how long one call may take, > 0; None: no limit of its own.
@@ -118,6 +121,8 @@ class JobSpec:
     callback_url: str | None = None
     callback_origin: str | None = None
     environment_version: int | None = None
+    stop_when: StopWhen | None = None
+    asked: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -84,6 +84,15 @@ class Continuing:
             run_up_to(end)
         return plan
 
+    async def cut(self, record: BatchRecord, target: Batch) -> Planned:
+        """Take some calls of a batch, and store their blobs under another.
+
+        Args:
+            record: a finished batch.
+            target: what it is called from now, and which calls; its number and fence are new.
+        """
+        return await self._part(record, await self._content(record), target)
+
     async def _taken(self, job: str) -> AsyncIterator[_Run]:
         """Yield the stretches of calls that returned, in index order, none over two batches."""
         async for record in self._reading.batches(job):

@@ -47,6 +47,7 @@ from fanfold_server.service.recording import (
     without_rows,
 )
 from fanfold_server.service.rowkeeping import KeptRows, RowKeeping
+from fanfold_server.service.stopping import Stopping
 from fanfold_server.store.port import (
     BatchResult,
     BlobMissing,
@@ -128,6 +129,7 @@ class Dispatcher:
         slots: batches in hand at once.
         per_owner: batches that one account may have in hand, on all agents together.
         lease_s: seconds after which another agent may take a batch over, > 0.
+        stopping: is told what is recorded of jobs that may end early.
         scratch: directory with room for the rows of jobs; None: the system's own.
     """
 
@@ -142,6 +144,7 @@ class Dispatcher:
         environments: Environments,
         slots: int,
         per_owner: int,
+        stopping: Stopping,
         lease_s: float = LEASE_S,
         scratch: Path | None = None,
     ) -> None:
@@ -153,6 +156,7 @@ class Dispatcher:
         self._environments = environments
         self._slots = slots
         self._per_owner = per_owner
+        self._stopping = stopping
         self._lease_s = lease_s
         self._held: dict[Batch, Held] = {}
         self._works: set[Held] = set()
@@ -333,6 +337,8 @@ class Dispatcher:
                 if not await self._stored(held, recorded):
                     return
             await self._finish([recorded.result for recorded in done])
+            if done and held.spec.stop_when is not None:
+                self._stopping.note(whole.job)
         except Exception:  # noqa: BLE001  # its lease runs out, and the batch is claimed again
             self._log.exception("batch failed", job=whole.job, batch=whole.number)
         finally:

@@ -25,6 +25,7 @@ from fanfold_server.model.errors import (
 )
 from fanfold_server.model.job import Job, JobSpec, JobState
 from fanfold_server.model.outcome import FailureKind
+from fanfold_server.model.stopping import StopWhen
 from fanfold_server.rows.port import RowSource
 from fanfold_server.service.bell import Bell
 from fanfold_server.service.continuing import Continuing
@@ -41,7 +42,9 @@ from fanfold_server.service.planning import (
 )
 from fanfold_server.service.reading import ImageEntry, Reading, Stretch, from_index
 from fanfold_server.service.rowkeeping import RowKeeping, read_kept
+from fanfold_server.service.stopping import failed_in
 from fanfold_server.service.submissions import JobFilter, Result, Submission
+from fanfold_server.service.weighing import Weighing
 from fanfold_server.store import port as store_port
 from fanfold_server.store.port import (
     BatchState,
@@ -145,6 +148,7 @@ class Jobs:
             api_version=submission.api_version,
             timeout_s=submission.timeout_s,
             comments=submission.comments,
+            stop_when=submission.stop_when,
             callback_url=submission.callback_url,
             callback_origin=submission.callback_origin,
             call_timeout_s=submission.call_timeout_s,
@@ -185,15 +189,24 @@ class Jobs:
             entry=script.entry,
             canary=False,
         )
+        if spec.asked is not None and old.failed:
+            # With numbers for what failed, it may end elsewhere.
+            mended = replace(mended, times=spec.asked, asked=None)
         return await self._continue(old, mended, idempotency_key)
 
     async def extend(
-        self, actor: Actor, job_id: str, times: int, *, idempotency_key: str | None = None
+        self,
+        actor: Actor,
+        job_id: str,
+        times: int,
+        *,
+        stop_when: StopWhen | None = None,
+        idempotency_key: str | None = None,
     ) -> Job:
         """Make a new job of `times` calls that takes the old one's values as they are.
 
         The same version of the script, the same parameters and seed: the result is equal to a
-        fresh run of `times` calls.
+        fresh run of `times` calls with `stop_when`; the old one's condition has had its day.
 
         Raises:
             UnknownJob: there is no such job of the actor's.
@@ -205,7 +218,7 @@ class Jobs:
             raise InvalidField("Only a job of index-apply can be extended.")
         if times <= old.spec.times:
             raise InvalidField(f'"times" must be more than {old.spec.times}, which the job has.')
-        longer = replace(old.spec, times=times, canary=False)
+        longer = replace(old.spec, times=times, asked=None, stop_when=stop_when, canary=False)
         return await self._continue(old, longer, idempotency_key)
 
     async def _ended(self, actor: Actor, job_id: str) -> Job:
@@ -316,17 +329,23 @@ class Jobs:
                 the stream. Calls that never ran, since the job ended early, are left out.
         """
         job = await self.get(actor, job_id)
-        number = await self._reading.batch_of(job_id, start) if start > 1 else 0
+        # What may turn out to be beyond the end is not shown; to know, one begins at the first.
+        gate = Weighing(job.spec) if job.spec.stop_when and not job.state.is_final else None
+        number = await self._reading.batch_of(job_id, start) if start > 1 and not gate else 0
         with Bell(self._signals, job_id) as bell:
             while True:
                 ended = job.state.is_final
                 waits = False
                 async for record in self._reading.batches(job_id, first=number):
                     if record.state is BatchState.FINISHED:
-                        async for stretch in self._reading.lines(record):
+                        failed = await failed_in(self._ledger, gate, record) if gate else ()
+                        async for read in self._reading.lines(record):
+                            stretch = await gate.taken(read, failed) if gate else read
                             cut = from_index(stretch, start)
                             if cut is not None:
                                 yield cut
+                            if gate and gate.verdict:
+                                return
                     elif not ended:
                         number, waits = record.batch.number, True
                         break
@@ -422,7 +441,10 @@ def _error_of(job: Job) -> dict[str, object] | None:
             message = f"The job was stopped after {job.spec.timeout_s} s, its limit."
             return _ended(FailureKind.TIMED_OUT, "TimedOut", message)
         case JobState.FAILED:
-            if job.waiting or job.spec.on_error is OnError.FAIL or _is_fatal(job.error):
+            spec = job.spec
+            # A job that may end early fails only with a call that ends it, or all of them.
+            ended = spec.on_error is OnError.FAIL or (spec.stop_when and job.error is not None)
+            if job.waiting or ended or _is_fatal(job.error):
                 return job.error or _ended(FailureKind.LOST, "Failed", "The job failed.")
         case _:
             pass
@@ -474,4 +496,4 @@ def _same(job: Job, spec: JobSpec) -> Job:
 
 def _asked(spec: JobSpec) -> tuple[object, ...]:
     script = (spec.verb, spec.script_name, spec.script_owner)
-    return (*script, spec.times, spec.parameters, spec.graphics, spec.environment)
+    return (*script, spec.asked or spec.times, spec.parameters, spec.graphics, spec.environment)

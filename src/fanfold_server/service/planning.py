@@ -12,6 +12,7 @@ from fanfold_server.model.environment import Environment
 from fanfold_server.model.job import Batch, JobSpec
 from fanfold_server.model.rows import InputType, Rowset
 from fanfold_server.model.script import Script
+from fanfold_server.model.stopping import StopWhen
 
 DO_EVAL = "do-eval"
 INDEX_APPLY = "index-apply"
@@ -107,6 +108,7 @@ def spec_of(
     api_version: str,
     timeout_s: int,
     comments: str | None = None,
+    stop_when: StopWhen | None = None,
     callback_url: str | None = None,
     callback_origin: str | None = None,
     call_timeout_s: float | None = None,
@@ -154,6 +156,7 @@ def spec_of(
         max_failures=max_failures,
         canary=canary and times > 1,
         comments=comments,
+        stop_when=stop_when,
         callback_url=callback_url,
         callback_origin=callback_origin,
     )

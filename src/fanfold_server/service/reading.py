@@ -291,6 +291,15 @@ def from_index(stretch: Stretch, start: int) -> Stretch | None:
     return Stretch(start=start, count=stretch.count - skip, ndjson=text)
 
 
+def up_to_index(stretch: Stretch, end: int) -> Stretch:
+    """Return the part of a stretch up to, and with, index `end`, which is in it."""
+    count = end + 1 - stretch.start
+    if count == stretch.count:
+        return stretch
+    text = b"".join(stretch.ndjson.splitlines(keepends=True)[:count])
+    return Stretch(start=stretch.start, count=count, ndjson=text)
+
+
 def _form(content: Content, kind: BlobKind) -> bytes:
     match kind:
         case BlobKind.VALUES:

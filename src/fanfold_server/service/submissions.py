@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from fanfold_server.model.job import Job, JobState
+from fanfold_server.model.stopping import StopWhen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +20,7 @@ class Submission:
         call_timeout_s: how long one call may take, > 0; None: no limit of its own.
         max_failures: failed calls with which the job still goes on under "continue", ≥ 0.
         canary: run the first call alone, and the rest only if it returns.
+        stop_when: when it ends before its last call; of index-apply.
         callback_url: whom to tell of the job's end.
         callback_origin: under which scheme, host and port the caller knows this server.
     """
@@ -30,6 +32,7 @@ class Submission:
     call_timeout_s: float | None = None
     max_failures: int | None = None
     canary: bool = False
+    stop_when: StopWhen | None = None
     callback_url: str | None = None
     callback_origin: str | None = None
 

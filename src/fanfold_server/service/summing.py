@@ -10,8 +10,11 @@ Source: B. P. Welford, Note on a method for calculating corrected sums of square
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from math import ceil, exp, inf, isfinite, log, sqrt
+
+import orjson
 
 ACCURACY = 0.005
 """Relative error of a quantile, at most."""
@@ -105,6 +108,14 @@ def _middle(place: int) -> float:
         return _MIDDLE * exp(place * _WIDTH)
     except OverflowError:
         return inf
+
+
+def value_of(text: bytes) -> object:
+    """Decode a value; a number that no double holds becomes an infinity."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return json.loads(text, parse_int=float)
 
 
 def number_in(value: object, member: str | None) -> float | None:

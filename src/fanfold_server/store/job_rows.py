@@ -13,6 +13,7 @@ from sqlalchemy import Row
 from fanfold_server.model.apply import OnError, ServiceLevel
 from fanfold_server.model.job import PRIORITY, Batch, Job, JobSpec, JobState
 from fanfold_server.model.outcome import Failure, FailureKind
+from fanfold_server.model.stopping import StopWhen
 from fanfold_server.store.port import BatchRecord, BatchState, CallFailure, Content
 
 AnyRow = Row[*tuple[Any, ...]]
@@ -40,6 +41,8 @@ def spec_values(spec: JobSpec) -> dict[str, Any]:
     values: dict[str, Any] = {name: getattr(spec, name) for name in SPEC_COLUMNS}
     values["service"] = spec.service.value
     values["on_error"] = spec.on_error.value
+    if spec.stop_when is not None:
+        values["stop_when"] = json.dumps(spec.stop_when.members())
     if spec.comments is not None:
         values["comments"] = clean(spec.comments)
     return values
@@ -50,6 +53,8 @@ def spec_of(row: AnyRow, source: str) -> JobSpec:
     values = {name: getattr(row, name) for name in SPEC_COLUMNS}
     values["service"] = ServiceLevel(values["service"])
     values["on_error"] = OnError(values["on_error"])
+    if values["stop_when"] is not None:
+        values["stop_when"] = StopWhen.of_members(json.loads(values["stop_when"]))
     return JobSpec(**values, source=source)
 
 

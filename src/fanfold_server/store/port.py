@@ -44,6 +44,7 @@ from fanfold_server.store.jobs_port import (
     job_prefix,
 )
 from fanfold_server.store.secrets_port import Sealer, SecretStore
+from fanfold_server.store.settling_port import Cut, Ending, Settling
 from fanfold_server.store.tables_port import TableStore
 from fanfold_server.store.tokens_port import AccessTokenStore, FoundToken
 from fanfold_server.store.upkeep_port import Upkeep
@@ -65,7 +66,9 @@ __all__ = [
     "Content",
     "Creator",
     "Credentials",
+    "Cut",
     "Draft",
+    "Ending",
     "EnvironmentUses",
     "FailureGroup",
     "Failures",
@@ -81,6 +84,7 @@ __all__ = [
     "Sealer",
     "SecretStore",
     "SessionStore",
+    "Settling",
     "Signal",
     "Signals",
     "TableStore",

@@ -227,6 +227,7 @@ source = Table(
 _OPEN = text("state IN ('queued', 'running')")
 _CLAIMABLE = text("waiting > 0")
 _LEASED = text("state = 'leased'")
+_UNSETTLED = text("state = 'running' AND unfinished = 0")
 
 job = Table(
     "job",
@@ -260,6 +261,9 @@ job = Table(
     Column("comments", Text(), nullable=True),
     Column("callback_url", Text(), nullable=True),
     Column("callback_origin", Text(), nullable=True),
+    # JSON: a condition under which the job ends early; and how many calls there were before it did.
+    Column("stop_when", Text(), nullable=True),
+    Column("asked", Integer(), nullable=True),
     Column("state", String(16), nullable=False),
     Column("created", UtcDateTime(), nullable=False),
     Column("started", UtcDateTime(), nullable=True),
@@ -280,6 +284,7 @@ job = Table(
     Index(None, "owner", "id"),
     Index("ix_job_open", "owner", sqlite_where=_OPEN, postgresql_where=_OPEN),
     Index("ix_job_claimable", "line", "id", sqlite_where=_CLAIMABLE, postgresql_where=_CLAIMABLE),
+    Index("ix_job_unsettled", "id", sqlite_where=_UNSETTLED, postgresql_where=_UNSETTLED),
     Index("ix_job_deadline", "deadline", sqlite_where=_OPEN, postgresql_where=_OPEN),
     Index(None, "finished"),
     CheckConstraint("waiting >= 0 AND unfinished >= waiting", name="batches"),

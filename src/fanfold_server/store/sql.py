@@ -28,6 +28,7 @@ from fanfold_server.store.sql_jobs import SqlJobs
 from fanfold_server.store.sql_ledger import SqlLedger
 from fanfold_server.store.sql_scripts import SqlScripts
 from fanfold_server.store.sql_secrets import SqlSecrets
+from fanfold_server.store.sql_settling import SqlSettling
 from fanfold_server.store.sql_tables import SqlTables
 from fanfold_server.store.sql_tokens import SqlTokens
 from fanfold_server.store.writing import Writer
@@ -88,6 +89,7 @@ class Store:
     tokens: SqlTokens
     audit: SqlAudit
     secrets: SqlSecrets
+    settling: SqlSettling
     signals: Hub
 
 
@@ -144,6 +146,7 @@ async def open_store(url: URL, *, min_free_bytes: int = 0) -> AsyncIterator[Stor
             tokens=SqlTokens(database),
             audit=SqlAudit(database),
             secrets=SqlSecrets(database),
+            settling=SqlSettling(database, writer),
             signals=signals,
         )
 

@@ -28,7 +28,7 @@ from fanfold_server.store.writing import Transaction
 _TALLY = Prepared(
     select(job.c.id, job.c.uuid, job.c.state, job.c.times, job.c.on_error, job.c.max_failures,
            job.c.canary, job.c.returned, job.c.failed, job.c.size_bytes, job.c.waiting,
-           job.c.unfinished, job.c.callback_url)
+           job.c.unfinished, job.c.callback_url, job.c.stop_when)
     .where(job.c.uuid.in_(bindparam("uuids", expanding=True)))
     .order_by(job.c.id)
     .with_for_update()
@@ -97,6 +97,8 @@ class _Tally:
         on_error = OnError(self.row.on_error)
         if result.failures and self._is_over(result, on_error):
             self.state, self.dropped = JobState.FAILED, True
+        elif not self.unfinished and self.row.stop_when is not None:
+            pass  # whoever weighs its values settles where it ends
         elif not self.unfinished:
             self.state = final_state(total=self.row.times, failed=self.failed, on_error=on_error)
         elif self.row.canary and result.batch.number == 0:
@@ -107,13 +109,14 @@ class _Tally:
             self.error = error_text(result.error or error_of(result.failures[0]))
 
     def _is_over(self, result: BatchResult, on_error: OnError) -> bool:
+        if (self.row.canary and result.batch.number == 0) or any(
+            failed.failure.kind.is_fatal for failed in result.failures
+        ):
+            return True
+        if self.row.stop_when is not None:
+            return False  # the failed call may be beyond its end: see `Settling`
         most = self.row.max_failures
-        return (
-            on_error is OnError.FAIL
-            or (most is not None and self.failed > most)
-            or (self.row.canary and result.batch.number == 0)
-            or any(failed.failure.kind.is_fatal for failed in result.failures)
-        )
+        return on_error is OnError.FAIL or (most is not None and self.failed > most)
 
 
 def finish(

@@ -365,14 +365,17 @@ def _submit(
     open_ = [planned for planned in plan if planned.taken is None]
     gated = spec.canary and plan[0].taken is None
     returned = sum(planned.count for planned in plan if planned.taken is not None)
-    state = JobState.QUEUED if open_ else JobState.SUCCEEDED
+    unsettled = spec.stop_when is not None and spec.asked is None
+    done = not open_ and not unsettled
+    state = JobState.QUEUED if open_ else JobState.RUNNING if unsettled else JobState.SUCCEEDED
     values = spec_values(spec) | {
         "uuid": job_id,
         "idempotency_key": key,
         "state": state.value,
         "created": now,
         "started": None if open_ else now,
-        "finished": None if open_ else now,
+        "finished": now if done else None,
+        "deadline": None if open_ else now + timedelta(seconds=spec.timeout_s),
         "returned": returned,
         "failed": 0,
         "taken": returned,
@@ -395,8 +398,8 @@ def _submit(
         connection,
         [_batch_values(new[0].id, number, planned, now) for number, planned in enumerate(plan)],
     )
-    transaction.tell(Signal.READY if open_ else Signal.ENDED, job_id)
-    if not open_:
+    transaction.tell(Signal.ENDED if done else Signal.READY, job_id)
+    if done:
         tell_of_ends(transaction, [new[0].id], now)
     stored = Job(
         id=job_id,
