@@ -415,6 +415,8 @@ async def _openapi() -> dict[str, Any]:
         tables=cast("Any", object()),
         provisioning=cast("Any", object()),
         preloading=cast("Any", object()),
+        sources=cast("Any", object()),
+        callbacks=cast("Any", object()),
         health=nothing,
         max_body_bytes=1 << 20,
         run_paths=openapi_paths(),

@@ -24,6 +24,7 @@ from typing_extensions import override
 
 from fanfold_server.cli_environments import env
 from fanfold_server.cli_errors import clear_errors
+from fanfold_server.cli_sources import source
 from fanfold_server.demo.command import demo
 from fanfold_server.doctor import doctor
 from fanfold_server.verbs.audit import audit
@@ -403,4 +404,6 @@ def _settings(**given: object) -> Settings:
     return load_settings({name: value for name, value in given.items() if value is not None})
 
 
-commands: list[click.Command] = [serve, agent, user, token, audit, env, migrate, doctor, demo]
+commands: list[click.Command] = [
+    *(serve, agent, user, token, audit, env, source, migrate, doctor, demo)
+]

@@ -31,7 +31,7 @@ from fanfold_server.http.app import build_app
 from fanfold_server.http.apply import RunRoute
 from fanfold_server.http.front import ASGIApp, RunApp
 from fanfold_server.http.run_schemas import openapi_paths
-from fanfold_server.http.surface import Environments
+from fanfold_server.http.surface import Environments, Sources
 from fanfold_server.model.apply import ServiceLevel
 from fanfold_server.model.callback import Hosts
 from fanfold_server.model.environment import Warm
@@ -41,6 +41,7 @@ from fanfold_server.service.applying import Applying, Caps
 from fanfold_server.service.asking import Asking
 from fanfold_server.service.auditing import Auditing
 from fanfold_server.service.callbacks import Callbacks
+from fanfold_server.service.data_sources import DataSources
 from fanfold_server.service.delivering import AT_ONCE, Deliverer
 from fanfold_server.service.dispatching import Dispatcher
 from fanfold_server.service.housekeeping import Housekeeping
@@ -52,7 +53,7 @@ from fanfold_server.service.relaying import Relaying
 from fanfold_server.service.stopping import Stopping
 from fanfold_server.service.tables import Tables
 from fanfold_server.settings import Settings, SettingsError
-from fanfold_server.state import make_access, make_library, make_secrets, open_state
+from fanfold_server.state import make_access, make_library, make_secrets, make_sources, open_state
 from fanfold_server.store.blobs import FolderBlobs
 from fanfold_server.store.port import Blobs, Quota
 from fanfold_server.store.sql import Store
@@ -113,7 +114,8 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
         store = await stack.enter_async_context(open_state(settings))
         access = make_access(store, settings)
         library = make_library(store, settings)
-        rows = await stack.enter_async_context(_open_rows(settings, store))
+        sources = make_sources(store, settings)
+        rows = await stack.enter_async_context(_open_rows(settings, store, sources))
         running = await stack.enter_async_context(
             _open_running(settings, store, access, library, rows)
         )
@@ -135,6 +137,7 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
                 jobs=running.jobs,
                 callbacks=Callbacks(store=store.callbacks, ledger=store.ledger),
                 tables=Tables(store.tables, rows.files, store.accounts),
+                sources=Sources(registered=sources, probe=rows.probe),
                 max_table_bytes=settings.max_table_mib * MIB,
                 runs=running.runs,
                 run_paths=running.run_paths,
@@ -163,7 +166,8 @@ async def open_agent(settings: Settings) -> AsyncIterator[None]:
         store = await stack.enter_async_context(open_state(settings))
         sandbox = opened_once(settings)
         environments = _environments(settings, make_shelf(settings, sandbox))
-        rows = await stack.enter_async_context(_open_rows(settings, store))
+        sources = make_sources(store, settings)
+        rows = await stack.enter_async_context(_open_rows(settings, store, sources))
         asking = _asking(settings, store, rows)
         engine = await stack.enter_async_context(
             _open_engine(settings, sandbox, environments, asking)
@@ -375,7 +379,7 @@ def _without_engine() -> Mapping[str, object]:
 def _asking(settings: Settings, store: Store, rows: Rows) -> Asking:
     """Put together who answers what functions ask."""
     secrets = make_secrets(store, settings)
-    return Asking(rows=rows.source, tables=store.tables, further={"secret": secrets.give})
+    return Asking(rows=rows.embedded, tables=store.tables, further={"secret": secrets.give})
 
 
 @asynccontextmanager
@@ -401,8 +405,8 @@ async def _open_engine(
 
 
 @asynccontextmanager
-async def _open_rows(settings: Settings, store: Store) -> AsyncIterator[Rows]:
-    """Open the embedded tables; their process starts when it is first asked."""
+async def _open_rows(settings: Settings, store: Store, sources: DataSources) -> AsyncIterator[Rows]:
+    """Open what gives rows; processes start when they are first asked."""
     options = RowsOptions(
         folder=settings.data / "tables",
         memory_mib=settings.data_memory_mib,
@@ -414,7 +418,7 @@ async def _open_rows(settings: Settings, store: Store) -> AsyncIterator[Rows]:
     )
     async with AsyncExitStack() as stack:
         try:
-            rows = await stack.enter_async_context(open_rows(options, store.tables))
+            rows = await stack.enter_async_context(open_rows(options, store.tables, sources))
         except OSError as exc:
             raise SettingsError(f"data: {exc.filename} cannot be used: {exc.strerror}") from exc
         yield rows

@@ -287,6 +287,11 @@ class Settings(BaseSettings):
     max_rows_mib: int = Field(
         4096, ge=1, description="Largest input of a run: the rows of its query, in MiB."
     )
+    secrets_dir: Path | None = Field(
+        None,
+        description="Directory of files with passwords, which a registered database may name "
+        '("file:NAME"); otherwise DATA/secrets.',
+    )
     max_table_mib: int = Field(
         4096, ge=1, description="Largest body that is loaded as a table, in MiB."
     )

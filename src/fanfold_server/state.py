@@ -7,6 +7,7 @@ they do not load the web framework and the engine.
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -14,7 +15,9 @@ from pathlib import Path
 
 from fanfold_server.model.actor import account_name
 from fanfold_server.model.audit import OPERATOR, AuditEntry
+from fanfold_server.rows.readers import Prober, Readers
 from fanfold_server.service.access import Access
+from fanfold_server.service.data_sources import DataSources
 from fanfold_server.service.library import Library
 from fanfold_server.service.passwords import Passwords
 from fanfold_server.service.secrets import Secrets
@@ -23,6 +26,7 @@ from fanfold_server.settings import Settings, SettingsError
 from fanfold_server.store.migrating import migrate
 from fanfold_server.store.sealing import FileSealer
 from fanfold_server.store.sql import URL, Store, StoreUnusable, open_store, postgres_url, sqlite_url
+from fanfold_server.store.vault import Vault
 
 __all__ = [
     "StoreUnusable",
@@ -30,10 +34,12 @@ __all__ = [
     "make_library",
     "make_private",
     "make_secrets",
+    "make_sources",
     "make_tokens",
     "migrate_store",
     "note_command",
     "open_access",
+    "open_probe",
     "open_state",
 ]
 
@@ -124,6 +130,24 @@ async def note_command(store: Store, action: str, target: str) -> None:
         request="",
     )
     await store.audit.append([entry])
+
+
+def make_sources(store: Store, settings: Settings) -> DataSources:
+    """Put the registered databases together."""
+    key = settings.secret_key or settings.data / "secrets.key"
+    vault = Vault(FileSealer(key), files=settings.secrets_dir or settings.data / "secrets")
+    return DataSources(store.sources(vault), store.accounts, closed=settings.data)
+
+
+@asynccontextmanager
+async def open_probe() -> AsyncIterator[Prober]:
+    """Open what tries whether a database lets us in."""
+    with tempfile.TemporaryDirectory(prefix="fanfold-probe-") as folder:
+        readers = Readers(Path(folder))
+        try:
+            yield Prober(readers)
+        finally:
+            await readers.close()
 
 
 def make_private(directory: Path) -> None:

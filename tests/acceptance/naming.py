@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
-SCRIPT, TABLE, JOB, TOKEN, SECRET = "script", "table", "job", "token", "secret"
-OWNED = frozenset({SCRIPT, TABLE, JOB, TOKEN, SECRET})
-"""Kinds that belong to an account, so that another account must not learn of them."""
+SCRIPT, TABLE, JOB, TOKEN = "script", "table", "job", "token"
+SECRET, SOURCE = "secret", "source"
+OWNED = frozenset({SCRIPT, TABLE, JOB, TOKEN, SECRET, SOURCE})
+"""Kinds that belong, or are granted, to an account: another account must not learn of them."""
 
 ACCOUNT = "account"  # a grant names one, and says when there is none
 SCRIPT_TOO = "script too"  # beside what the path names first; a script of the caller's own
@@ -41,6 +42,12 @@ PATH_MEMBERS: dict[str, tuple[str, ...]] = {
     "/api/v1/scripts/{name}/grants": (SCRIPT,),
     "/api/v1/scripts/{name}/openapi.json": (SCRIPT,),
     "/api/v1/scripts/{name}/grants/{grantee}": (SCRIPT, ACCOUNT),
+    "/api/v1/sources": (),
+    "/api/v1/sources/{name}": (SOURCE,),
+    "/api/v1/sources/{name}/test": (SOURCE,),
+    "/api/v1/sources/{name}/default": (SOURCE,),
+    "/api/v1/sources/{name}/grants": (SOURCE,),
+    "/api/v1/sources/{name}/grants/{grantee}": (SOURCE, ACCOUNT),
     "/api/v1/tables": (),
     "/api/v1/tables/{name}": (TABLE,),
     "/api/v1/tables/{name}/preview": (TABLE,),
@@ -121,6 +128,7 @@ QUERY: dict[str, str | None] = {
     "status": PLAIN,
     "target": PLAIN,  # of an entry that an administrator reads
     "type": WORD,
+    "user": ACCOUNT,
     "version": PLAIN,
 }
 """By name: what a query parameter names."""
@@ -149,6 +157,8 @@ BODY: dict[str, str | None] = {
     "groupBy": PLAIN,
     "input": TABLE,
     "maker": WORD,
+    "kind": WORD,
+    "maxConnections": PLAIN,
     "maxFailures": PLAIN,
     "name": SHARED,
     "onError": WORD,
@@ -161,6 +171,7 @@ BODY: dict[str, str | None] = {
     "parallelFlag": PLAIN,
     "parameters": PLAIN,
     "password": PLAIN,
+    "passwordFrom": PLAIN,
     "refresh_token": PLAIN,
     "rows": PLAIN,
     "scopes": WORD,
@@ -168,14 +179,15 @@ BODY: dict[str, str | None] = {
     "scriptVersion": PLAIN,
     "seed": PLAIN,
     "service": WORD,
-    "source": SHARED,
     "spec": PLAIN,
     "tags": PLAIN,
     "stopWhen": PLAIN,
+    "source": SOURCE,
     "timeout": PLAIN,
     "times": PLAIN,
     "token": PLAIN,
     "token_type_hint": PLAIN,
+    "url": PLAIN,
     "username": ACCOUNT,
     "value": PLAIN,
     "version": PLAIN,

@@ -16,7 +16,7 @@ from tests.acceptance.naming import BODY, HEADERS, PATH_MEMBERS, QUERY, asked_fo
 
 METHODS = ("get", "put", "post", "delete")
 OPEN = {"/health", "/docs", "/openapi.json"}
-WITHOUT_BODY = {"/api/v1/callback-secret/rotate"}
+WITHOUT_BODY = {"/api/v1/callback-secret/rotate", "/api/v1/sources/{name}/test"}
 """What is posted to without a body, and names nothing that could not be there."""
 TOKENS = {"/omlusers/api/oauth2/v1/token", "/omlusers/api/oauth2/v1/revoke"}
 SECURITY = {
@@ -46,6 +46,12 @@ PATHS = {
     "/api/v1/scripts/{name}/grants": {"get"},
     "/api/v1/scripts/{name}/openapi.json": {"get"},
     "/api/v1/scripts/{name}/grants/{grantee}": {"put", "delete"},
+    "/api/v1/sources": {"get"},
+    "/api/v1/sources/{name}": {"get", "put", "delete"},
+    "/api/v1/sources/{name}/test": {"post"},
+    "/api/v1/sources/{name}/default": {"put", "delete"},
+    "/api/v1/sources/{name}/grants": {"get"},
+    "/api/v1/sources/{name}/grants/{grantee}": {"put", "delete"},
     "/api/v1/tables": {"get"},
     "/api/v1/tables/{name}": {"get", "put", "delete"},
     "/api/v1/tables/{name}/preview": {"get"},

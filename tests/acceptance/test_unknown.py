@@ -27,6 +27,7 @@ from tests.acceptance.naming import (
     QUERY,
     SCRIPT,
     SECRET,
+    SOURCE,
     TABLE,
     TOKEN,
     asked_for,
@@ -50,13 +51,16 @@ class Hidden:
 
 
 @pytest.fixture(scope="module")
-def hidden(alice: Caller, bob: Caller) -> Hidden:
+def hidden(alice: Caller, bob: Caller, admin: Caller) -> Hidden:
     alice.store("veiled_one", "def veiled_one(*args):\n    return 1\n")
     bob.store("looker", "def looker(*args):\n    return 1\n")
     rows = alice.put(
         "/api/v1/tables/VEILED_ONE", content=b"a,b\n1,2\n", headers={"Content-Type": ROWS}
     )
     assert rows.is_success, rows.text
+    shop = {"kind": "sqlite", "url": "sqlite:////nonexistent/veiled.db"}
+    assert admin.put("/api/v1/sources/VEILED_SHOP", json=shop).is_success
+    assert admin.put("/api/v1/sources/VEILED_SHOP/grants/alice").is_success
     ended(bob, submit(bob, "index-apply", "looker", times=1))  # what a page after alice's may show
     token = alice.post("/api/v1/tokens", json={"name": "veiled_one", "scopes": ["run"]})
     assert token.is_success, token.text
@@ -71,6 +75,7 @@ def hidden(alice: Caller, bob: Caller) -> Hidden:
             JOB: id_of(job),
             TOKEN: "veiled_one",
             SECRET: "VEILED_ONE",
+            SOURCE: "VEILED_SHOP",
         },
         {
             SCRIPT: "veiled_two",
@@ -78,6 +83,7 @@ def hidden(alice: Caller, bob: Caller) -> Hidden:
             JOB: str(uuid.uuid4()),
             TOKEN: "veiled_two",
             SECRET: "VEILED_TWO",
+            SOURCE: "VEILED_SHIP",
         },
     )
 

@@ -17,7 +17,7 @@ from sqlalchemy.pool import NullPool
 from fanfold_server.model.data_source import DataSource, SourceAccess, SourceKind
 from fanfold_server.model.errors import UnknownSource
 from fanfold_server.rows.external import ChosenRows, ExternalOptions, ExternalRows
-from fanfold_server.rows.readers import Readers
+from fanfold_server.rows.readers import Prober, Readers
 from tests.contract.postgres import Postgres
 from tests.contract.rows import Data, data_process
 
@@ -60,7 +60,7 @@ class Sources:
 
     data: Data
     directory: Directory
-    external: ExternalRows
+    prober: Prober
     rows: ChosenRows
     scratch: Path
 
@@ -97,7 +97,7 @@ async def opened(folder: Path, **options: float) -> AsyncIterator[Sources]:
             yield Sources(
                 data=data,
                 directory=directory,
-                external=external,
+                prober=Prober(readers),
                 rows=ChosenRows(data.rows, external, directory),
                 scratch=data.options.scratch,
             )

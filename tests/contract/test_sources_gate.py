@@ -111,7 +111,7 @@ async def test_a_superuser_is_no_reader(sources: Sources, postgres: Postgres) ->
     with pytest.raises(SourceUnavailable, match="superuser"):
         await whole(sources, "ROOT", "SELECT 1 AS a")
     with pytest.raises(SourceUnavailable, match="superuser"):
-        await sources.external.probe(sources.directory.sources["ROOT"])
+        await sources.prober.probe(sources.directory.sources["ROOT"])
 
 
 # ------------------------------------------------------------------------------------- types

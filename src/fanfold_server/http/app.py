@@ -28,6 +28,7 @@ from fanfold_server.http import (
 )
 from fanfold_server.http import environments as environment_routes
 from fanfold_server.http import secrets as secret_routes
+from fanfold_server.http import sources as source_routes
 from fanfold_server.http import tables as table_routes
 from fanfold_server.http import tokens as token_routes
 from fanfold_server.http.access_log import Served
@@ -35,7 +36,7 @@ from fanfold_server.http.front import Front, RunApp
 from fanfold_server.http.handlers import add_handlers
 from fanfold_server.http.openapi import describe
 from fanfold_server.http.reference import write_reference
-from fanfold_server.http.surface import Environments, Surface
+from fanfold_server.http.surface import Environments, Sources, Surface
 from fanfold_server.service.access import Access
 from fanfold_server.service.auditing import Auditing
 from fanfold_server.service.callbacks import Callbacks
@@ -71,6 +72,7 @@ def build_app(
     jobs: Jobs | None = None,
     callbacks: Callbacks | None = None,
     tables: Tables | None = None,
+    sources: Sources | None = None,
     max_table_bytes: int = 0,
     provisioning: Provisioning | None = None,
     preloading: Preloading | None = None,
@@ -94,6 +96,7 @@ def build_app(
         jobs: what runs while nobody waits; None: this server has no jobs, and no routes of them.
         callbacks: what is told of jobs' ends; there if jobs are.
         tables: users' tables; None: this server keeps none, and has no routes of them.
+        sources: databases of others; None: this server reads none, and has no routes of them.
         max_table_bytes: the longest body that is loaded as a table, if more than another's.
         provisioning: makes environments; None: this server makes none, and has no routes of it.
         preloading: keeps environments started; None: nothing can be preloaded.
@@ -119,6 +122,8 @@ def build_app(
         routers = (*routers, environment_routes.router)
     if preloading is not None:
         routers = (*routers, oml_preload.router)
+    if sources is not None:
+        routers = (*routers, source_routes.router)
     for router in routers:
         app.include_router(router)
     add_handlers(app, [route for router in routers for route in router.routes])
@@ -138,6 +143,7 @@ def build_app(
         tables=tables,
         provisioning=provisioning,
         preloading=preloading,
+        sources=sources,
     )
     document = describe(app, version=version, run_paths=run_paths or {}, public_url=public_url)
     app.state.openapi_json = orjson.dumps(document)

@@ -34,6 +34,7 @@ _SCRIPTS: Final = "/api/v1/scripts"
 RULES: Final[tuple[tuple[str, Needed, Needed], ...]] = (
     ("/api/v1/scripts", ANY, Scope.PUBLISH),
     ("/api/v1/tables", ANY, Scope.PUBLISH),
+    ("/api/v1/sources", ANY, Scope.ADMIN),
     ("/api/v1/environments", ANY, Scope.PUBLISH),
     ("/api/v1/tokens", LOGIN, LOGIN),
     ("/api/v1/secrets", Scope.PUBLISH, Scope.PUBLISH),

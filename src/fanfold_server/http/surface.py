@@ -19,9 +19,11 @@ from fanfold_server.http.scopes import check, check_script, needed
 from fanfold_server.http.strict import StrictRequest
 from fanfold_server.model.actor import Actor
 from fanfold_server.model.errors import Unauthenticated
+from fanfold_server.rows.port import Probe
 from fanfold_server.service.access import Access
 from fanfold_server.service.auditing import Auditing
 from fanfold_server.service.callbacks import Callbacks
+from fanfold_server.service.data_sources import DataSources
 from fanfold_server.service.jobs import Jobs
 from fanfold_server.service.library import Library
 from fanfold_server.service.preloading import Preloading
@@ -41,6 +43,14 @@ class Environments(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Registered databases, and what tries whether one lets us in."""
+
+    registered: DataSources
+    probe: Probe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Surface:
     """Everything behind the routes.
 
@@ -54,6 +64,7 @@ class Surface:
         provisioning: None on a server that builds no environments; then there are no routes of it.
         preloading: None where nothing can be preloaded; then there are no routes of it.
         tables: None on a server that keeps none; then there are no routes of tables.
+        sources: None on a server that reads no databases of others; then there are no such routes.
         columnar: makes Arrow and Parquet files of jobs' values.
     """
 
@@ -68,6 +79,7 @@ class Surface:
     jobs: Jobs | None = None
     callbacks: Callbacks | None = None
     tables: Tables | None = None
+    sources: Sources | None = None
     columnar: Columnar = field(default_factory=Columnar)
     provisioning: Provisioning | None = None
     preloading: Preloading | None = None
@@ -176,6 +188,10 @@ async def _preloading(request: Request) -> Preloading:
     preloading = surface_of(request).preloading
     assert preloading is not None  # else the app has no routes that ask
     return preloading
+async def _sources(request: Request) -> Sources:
+    sources = surface_of(request).sources
+    assert sources is not None  # else the app has no routes that ask
+    return sources
 
 
 SurfaceOf = Annotated[Surface, Depends(_surface)]
@@ -185,5 +201,6 @@ CallbacksOf = Annotated[Callbacks, Depends(_callbacks)]
 ProvisioningOf = Annotated[Provisioning, Depends(_provisioning)]
 PreloadingOf = Annotated[Preloading, Depends(_preloading)]
 TablesOf = Annotated[Tables, Depends(_tables)]
+SourcesOf = Annotated[Sources, Depends(_sources)]
 Caller = Annotated[Actor, Depends(_caller)]
 """Only on a `CallerRoute`."""

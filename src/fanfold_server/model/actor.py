@@ -68,6 +68,10 @@ class AccessToken:
     expires: datetime
 
 
+OPERATOR = Actor(user_id=0, name="OPERATOR", role=Role.ADMIN)
+"""Whoever may write the data directory; nobody's account, and the owner of nothing."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """An account as its administrator sees it. `created` is aware, UTC."""

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 from uuid import uuid4
 
 from fanfold_server.model import errors
@@ -20,9 +20,7 @@ from fanfold_server.model.data_source import EMBEDDED, SourceAccess
 from fanfold_server.model.rows import Query, Rowset
 from fanfold_server.rows.duckdb import DataProcess
 from fanfold_server.rows.port import Directory, RowSource
-from fanfold_server.rows.readers import Readers, forget
-
-PROBE_S: Final = 15.0
+from fanfold_server.rows.readers import Readers, forget, request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,15 +98,6 @@ class ExternalRows:
     async def release(self, rowset: Rowset) -> None:
         forget(rowset.path)
 
-    async def probe(self, access: SourceAccess) -> None:
-        """Connect, begin as for a query, and hang up. Raises SourceUnavailable."""
-        try:
-            await self._readers.ask(self._request(access, text=None, timeout_s=PROBE_S))
-        except errors.QueryTimedOut as exc:
-            raise errors.SourceUnavailable(
-                f'The database "{access.source.name}" did not answer within {PROBE_S:g} s.'
-            ) from exc
-
     async def _spooled(self, query: Query, reader: str, cut: dict[str, Any]) -> Rowset:
         """Have the rows of a query written to a file of their own."""
         assert query.source is not None, "a query for a database names it"
@@ -117,10 +106,12 @@ class ExternalRows:
         try:
             async with self._turn(access):
                 made = await self._readers.ask(
-                    self._request(
+                    request(
                         access,
                         text=query.text,
                         timeout_s=self._options.timeout_s,
+                        limit_mib=self._options.rowset_mib,
+                        memory_mib=self._options.memory_mib,
                         path=str(path),
                         **cut,
                     )
@@ -157,25 +148,6 @@ class ExternalRows:
                 yield
         finally:
             theirs.release()
-
-    def _request(
-        self, access: SourceAccess, *, text: str | None, timeout_s: float, **members: Any
-    ) -> dict[str, Any]:
-        return {
-            "name": access.source.name,
-            "kind": access.source.kind.value,
-            "url": access.source.url,
-            "password": access.password,
-            "text": text,
-            "timeout_s": timeout_s,
-            "limit_mib": self._options.rowset_mib,
-            "memory_mib": self._options.memory_mib,
-            "path": None,
-            "rows": 0,
-            "by": [],
-            "order": [],
-            **members,
-        }
 
     def _new_path(self) -> Path:
         return self._options.scratch / f"{uuid4().hex}.arrow"

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Protocol
 
 from fanfold_server.rows.duckdb import DataOptions, DataProcess, DuckFiles, DuckRows
-from fanfold_server.rows.port import Catalog
+from fanfold_server.rows.external import ChosenRows, ExternalOptions, ExternalRows
+from fanfold_server.rows.port import Catalog, Directory
+from fanfold_server.rows.readers import Prober, Readers
 
 MIB = 1024 * 1024
 MEMORY = Path("/dev/shm")  # noqa: S108 - ours there is a directory of mode 0700 with a random name
@@ -51,16 +53,25 @@ class Known(Catalog, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """The embedded tables, open."""
+    """Everything that gives rows, open.
 
-    source: DuckRows
+    Attributes:
+        source: answers queries, each by the database that it names.
+        embedded: answers them by our own tables alone.
+    """
+
+    source: ChosenRows
+    embedded: DuckRows
+    probe: Prober
     files: DuckFiles
     process: DataProcess
 
 
 @asynccontextmanager
-async def open_rows(options: RowsOptions, catalog: Known) -> AsyncIterator[Rows]:
-    """Open the tables below `options.folder`; the data process starts with the first query.
+async def open_rows(
+    options: RowsOptions, catalog: Known, directory: Directory
+) -> AsyncIterator[Rows]:
+    """Open the tables below `options.folder`; processes start with the first query.
 
     Raises:
         OSError: the directories cannot be made.
@@ -82,7 +93,28 @@ async def open_rows(options: RowsOptions, catalog: Known) -> AsyncIterator[Rows]
         stack.push_async_callback(process.close)
         files = DuckFiles(process, chosen)
         files.keep_only(await catalog.files())
-        yield Rows(source=DuckRows(process, catalog, chosen), files=files, process=process)
+        readers = Readers(scratch)
+        stack.push_async_callback(readers.close)
+        embedded = DuckRows(process, catalog, chosen)
+        external = ExternalRows(
+            directory,
+            readers,
+            process,
+            ExternalOptions(
+                scratch=scratch,
+                memory_mib=chosen.memory_mib,
+                queries=options.queries,
+                rowset_mib=options.rowset_mib,
+                timeout_s=options.timeout_s,
+            ),
+        )
+        yield Rows(
+            source=ChosenRows(embedded, external, directory),
+            embedded=embedded,
+            probe=Prober(readers),
+            files=files,
+            process=process,
+        )
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """The processes that read databases of others (`reading.py`): started here, one a query.
 
-One is started ahead, so that a query does not wait for an interpreter: it knows nothing yet. A
-process is never used twice, so that a driver that hangs, leaks or crashes takes nothing with it.
+One is started ahead, with the driver of the last query, so that the next one does not wait for an
+interpreter: it knows nothing else yet. A process is never used twice, so that a driver that hangs,
+leaks or crashes takes nothing with it.
 """
 
 from __future__ import annotations
@@ -18,13 +19,38 @@ from typing import Any, Final
 import structlog
 
 from fanfold_server.model import errors
+from fanfold_server.model.data_source import SourceAccess
 from fanfold_server.rows import frames
 
 GRACE_S: Final = 8.0
 """How much longer than its limit a query may take before its process is killed."""
 
+PROBE_S: Final = 15.0
+"""How long a database may take to let us in, when that is all that is asked."""
+
 LEAVE_S: Final = 5.0
 """How long a process may take to end, and to tell the database."""
+
+
+def request(
+    access: SourceAccess, *, text: str | None, timeout_s: float, **members: Any
+) -> dict[str, Any]:
+    """Say what is to be read; without a text, only whether the database lets us in."""
+    return {
+        "name": access.source.name,
+        "kind": access.source.kind.value,
+        "url": access.source.url,
+        "password": access.password,
+        "text": text,
+        "timeout_s": timeout_s,
+        "limit_mib": 0,
+        "memory_mib": 0,
+        "path": None,
+        "rows": 0,
+        "by": [],
+        "order": [],
+        **members,
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,23 +71,25 @@ class Readers:
     def __init__(self, scratch: Path) -> None:
         self._scratch = scratch
         self._spare: asyncio.Task[_Process] | None = None
+        self._kind = ""
         self._ending: set[asyncio.Task[None]] = set()
         self._is_closed = False
         self._log = structlog.get_logger("fanfold_server.rows")
 
-    async def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+    async def ask(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Have a request carried out; a cancelled wait ends it, in the database, too.
 
         Raises:
             FanfoldError: what the process answers; SourceUnavailable: it died.
         """
+        self._kind = asked["kind"]
         while True:
             started = await self._take()
-            path = None if request["path"] is None else Path(request["path"])
+            path = None if asked["path"] is None else Path(asked["path"])
             has_begun = False
             try:
-                started.writer.write(frames.pack(request))
-                async with asyncio.timeout(request["timeout_s"] + GRACE_S):
+                started.writer.write(frames.pack(asked))
+                async with asyncio.timeout(asked["timeout_s"] + GRACE_S):
                     await _read(started.reader)
                     has_begun = True
                     answer = await _read(started.reader)
@@ -73,9 +101,9 @@ class Readers:
             except (asyncio.IncompleteReadError, ConnectionError) as exc:
                 if not has_begun and started.is_spare:
                     continue  # it died while it waited for this; nobody has seen the request
-                self._log.error("reading process ended", source=request["name"])
+                self._log.error("reading process ended", source=asked["name"])
                 raise errors.SourceUnavailable(
-                    f'The process that read the database "{request["name"]}" ended; the request '
+                    f'The process that read the database "{asked["name"]}" ended; the request '
                     "may be sent again."
                 ) from exc
             finally:
@@ -111,7 +139,14 @@ class Readers:
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-P", "-s", "-m", "fanfold_server.rows.reading", str(theirs.fileno())),
+                *(
+                    "-P",
+                    "-s",
+                    "-m",
+                    "fanfold_server.rows.reading",
+                    str(theirs.fileno()),
+                    self._kind,
+                ),
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
                 # Neither the server's secrets, nor what drivers would read (PGPASSWORD, …).
@@ -146,6 +181,21 @@ class Readers:
         task = asyncio.create_task(_ended(started, path))
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
+
+
+class Prober:
+    """`Probe` by a process that reads."""
+
+    def __init__(self, readers: Readers) -> None:
+        self._readers = readers
+
+    async def probe(self, access: SourceAccess) -> None:
+        try:
+            await self._readers.ask(request(access, text=None, timeout_s=PROBE_S))
+        except errors.QueryTimedOut as exc:
+            raise errors.SourceUnavailable(
+                f'The database "{access.source.name}" did not answer within {PROBE_S:g} s.'
+            ) from exc
 
 
 async def _read(reader: asyncio.StreamReader) -> dict[str, Any]:

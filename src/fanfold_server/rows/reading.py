@@ -1,6 +1,6 @@
 """The process that reads databases of others: one query, and it ends. `readers.py` starts it.
 
-    python -m fanfold_server.rows.reading <descriptor of a socket>
+    python -m fanfold_server.rows.reading <descriptor of a socket> <kind of database to expect>
 
 The first frame is the request, with a password in it. An empty frame says that it is under way; the
 answer behind it is as that of the data process. A frame after the request, or a server that hangs
@@ -162,6 +162,13 @@ class Reading:
         return message
 
 
+def _prepare(kind: str) -> None:
+    """Import the driver of the kind that is expected; another one is imported when it is needed."""
+    module, *_ = _ADAPTERS[SourceKind(kind)]
+    with suppress(ModuleNotFoundError):  # told to whoever asks for it
+        importlib.import_module(module)
+
+
 def _session(kind: SourceKind, request: dict[str, Any], seconds: float) -> Session:
     module, name, extra = _ADAPTERS[kind]
     try:
@@ -194,6 +201,7 @@ def main() -> None:
     # Only the server decides when this ends: Ctrl-C in a terminal reaches the whole group.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel = socket.socket(fileno=int(sys.argv[1]))
+    _prepare(sys.argv[2])
     if os.getppid() == 1 or (request := frames.receive(channel)) is None:
         return
     channel.sendall(frames.pack({}))

@@ -38,6 +38,8 @@ class KeptRows:
     Attributes:
         calls: how many there are, ≥ 0; a job without any has one part that runs nothing.
         pieces: blobs of the rows and of the offsets; no offsets, no blobs of them.
+        query, source: what was asked of which database, as it was submitted; for whoever wants to
+            know where the rows came from. It is never asked again.
     """
 
     rows: int
@@ -49,6 +51,8 @@ class KeptRows:
     na_omit: bool
     column_frames: bool
     pieces: tuple[int, int]
+    query: str | None = None
+    source: str | None = None
 
 
 async def read_kept(blobs: Blobs, job: str) -> KeptRows:
@@ -64,6 +68,8 @@ async def read_kept(blobs: Blobs, job: str) -> KeptRows:
         na_omit=told["na_omit"],
         column_frames=told["column_frames"],
         pieces=(told["pieces"][0], told["pieces"][1]),
+        query=told.get("query"),
+        source=told.get("source"),
     )
 
 
@@ -109,6 +115,8 @@ class RowKeeping:
                     await self._store(job, "arrow", rows.path),
                     0 if rows.offsets is None else await self._store(job, "cut", rows.offsets),
                 ),
+                query=given.query.text,
+                source=given.query.source,
             )
             await self._blobs.write({_key(job, "json"): orjson.dumps(kept)})
         finally:

@@ -45,6 +45,7 @@ from fanfold_server.store.jobs_port import (
 )
 from fanfold_server.store.secrets_port import Sealer, SecretStore
 from fanfold_server.store.settling_port import Cut, Ending, Settling
+from fanfold_server.store.sources_port import SourceStore
 from fanfold_server.store.tables_port import TableStore
 from fanfold_server.store.tokens_port import AccessTokenStore, FoundToken
 from fanfold_server.store.upkeep_port import Upkeep
@@ -87,6 +88,7 @@ __all__ = [
     "Settling",
     "Signal",
     "Signals",
+    "SourceStore",
     "TableStore",
     "TokenRecord",
     "Upkeep",

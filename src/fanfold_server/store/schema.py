@@ -402,3 +402,36 @@ table_grant = Table(
     Column("created", UtcDateTime(), nullable=False),
     Index(None, "grantee"),
 )
+
+data_source = Table(
+    "data_source",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("name", String(128), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("url", Text(), nullable=False),
+    # Whence the password comes, in words; never a password.
+    Column("password", String(160), nullable=True),
+    # The password, encrypted.
+    Column("sealed", Text(), nullable=True),
+    Column("max_connections", Integer(), nullable=False),
+    Column("created", UtcDateTime(), nullable=False),
+    UniqueConstraint("name"),
+)
+
+source_grant = Table(
+    "source_grant",
+    metadata,
+    Column("source_id", Key, ForeignKey("data_source.id", ondelete="CASCADE"), primary_key=True),
+    Column("grantee", String(128), primary_key=True),
+    Column("created", UtcDateTime(), nullable=False),
+    Index(None, "grantee"),
+)
+
+default_source = Table(
+    "default_source",
+    metadata,
+    Column("account", String(128), primary_key=True),
+    Column("source_id", Key, ForeignKey("data_source.id", ondelete="CASCADE"), nullable=False),
+    Index(None, "source_id"),
+)

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,10 @@ from fanfold_server.store.sql_ledger import SqlLedger
 from fanfold_server.store.sql_scripts import SqlScripts
 from fanfold_server.store.sql_secrets import SqlSecrets
 from fanfold_server.store.sql_settling import SqlSettling
+from fanfold_server.store.sql_sources import SqlSources
 from fanfold_server.store.sql_tables import SqlTables
 from fanfold_server.store.sql_tokens import SqlTokens
+from fanfold_server.store.vault import Vault
 from fanfold_server.store.writing import Writer
 
 __all__ = ["URL", "Database", "Store", "StoreUnusable", "open_store", "postgres_url", "sqlite_url"]
@@ -76,7 +79,11 @@ class Database:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
-    """The ports, all over one database."""
+    """The ports, all over one database.
+
+    Attributes:
+        sources: makes the one that needs to know where passwords are kept.
+    """
 
     accounts: SqlAccounts
     sessions: SqlSessions
@@ -90,6 +97,7 @@ class Store:
     audit: SqlAudit
     secrets: SqlSecrets
     settling: SqlSettling
+    sources: Callable[[Vault], SqlSources]
     signals: Hub
 
 
@@ -147,6 +155,7 @@ async def open_store(url: URL, *, min_free_bytes: int = 0) -> AsyncIterator[Stor
             audit=SqlAudit(database),
             secrets=SqlSecrets(database),
             settling=SqlSettling(database, writer),
+            sources=partial(SqlSources, database),
             signals=signals,
         )
 

@@ -1,0 +1,194 @@
+"""The commands `fanfold source …`: databases of others, registered by whoever owns this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from fanfold_server.cli_errors import clear_errors
+
+if TYPE_CHECKING:
+    from fanfold_server.model.actor import Actor
+    from fanfold_server.service.data_sources import DataSources
+    from fanfold_server.settings import Settings
+
+T = TypeVar("T")
+C = TypeVar("C", bound=Callable[..., object])
+
+_name = click.argument("name")
+_KINDS = ("postgresql", "sqlite", "oracle", "sqlalchemy")
+
+
+def _place_options(command: C) -> C:
+    """Let a command be told which database; it gets what it is told as `**place`."""
+    data = click.option(
+        "--data",
+        type=click.Path(path_type=Path),
+        help="Directory of the server's state.  [FANFOLD_DATA]",
+    )
+    database = click.option(
+        "--database",
+        help="Address of a PostgreSQL in place of the file there.  [FANFOLD_DATABASE]",
+    )
+    return data(database(command))
+
+
+@click.group()
+def source() -> None:
+    """Register databases of others, whose rows functions may be given."""
+
+
+@source.command("add")
+@_name
+@click.argument("url")
+@click.option(
+    "--kind",
+    type=click.Choice(_KINDS),
+    help="By which driver it is read; otherwise by what the address begins with.",
+)
+@click.option("--password-stdin", is_flag=True, help="Read its password from standard input.")
+@click.option("--ask-password", is_flag=True, help="Ask for its password.")
+@click.option(
+    "--password-from",
+    metavar="WHERE",
+    help="env:FANFOLD_SECRET_…, a variable of the server's, or file:…, a file of its directory of "
+    "secrets; read each time it is needed, and not stored.",
+)
+@click.option("--max-connections", type=int, default=4, show_default=True, help="At once.")
+@_place_options
+def source_add(
+    name: str,
+    url: str,
+    *,
+    kind: str | None,
+    password_stdin: bool,
+    ask_password: bool,
+    password_from: str | None,
+    max_connections: int,
+    **place: object,
+) -> None:
+    """Register the database at URL as NAME, or register it anew.
+
+    The address has no password in it: others could read it in the list of processes. Nobody may
+    use the database until it is granted.
+    """
+    from fanfold_server.model.data_source import SourceKind
+    from fanfold_server.service.data_sources import Registration
+
+    with_password = password_stdin or ask_password
+    said = Registration(
+        name=name,
+        kind=SourceKind(kind or _kind(url)),
+        url=url,
+        password=_password(from_stdin=password_stdin) if with_password else None,
+        password_from=password_from,
+        max_connections=max_connections,
+    )
+    made, is_new = _act(place, lambda sources, actor: sources.register(actor, said))
+    click.echo(f"{'added' if is_new else 'changed'} {made.name}", err=True)
+
+
+@source.command("list")
+@_place_options
+def source_list(**place: object) -> None:
+    """List name, kind, address, whence the password comes, and who may use it."""
+
+    async def gather(sources: DataSources, actor: Actor) -> list[str]:
+        lines = []
+        for each in await sources.listing(actor):
+            grants = await sources.grants(actor, each.name)
+            users = ",".join(grant.grantee or "PUBLIC" for grant in grants) or "-"
+            lines.append(
+                f"{each.name}\t{each.kind}\t{each.url}\t{each.password or 'no password'}\t{users}"
+            )
+        return lines
+
+    for line in _act(place, gather):
+        click.echo(line)
+
+
+@source.command("test")
+@_name
+@_place_options
+def source_test(name: str, **place: object) -> None:
+    """Try whether the database NAME lets this server in."""
+
+    async def probe(sources: DataSources, actor: Actor) -> None:
+        from fanfold_server.state import open_probe
+
+        async with open_probe() as probe:
+            await sources.probe(actor, name, probe)
+
+    _act(place, probe)
+    click.echo(f"{name.upper()} lets this server in", err=True)
+
+
+@source.command("drop")
+@_name
+@_place_options
+def source_drop(name: str, **place: object) -> None:
+    """Forget the database NAME with its password and its grants."""
+    _act(place, lambda sources, actor: sources.drop(actor, name))
+    click.echo(f"dropped {name.upper()}", err=True)
+
+
+@source.command("grant")
+@_name
+@click.argument("user")
+@click.option("--revoke", is_flag=True, help="Take the grant back.")
+@_place_options
+def source_grant(name: str, user: str, revoke: bool, **place: object) -> None:
+    """Let USER, or everyone ("PUBLIC"), use the database NAME."""
+    grantee = None if user.upper() in {"*", "PUBLIC"} else user
+
+    async def change(sources: DataSources, actor: Actor) -> None:
+        act = sources.revoke if revoke else sources.grant
+        await act(actor, name, grantee)
+
+    _act(place, change)
+    click.echo(f"{'revoked from' if revoke else 'granted to'} {user.upper()}", err=True)
+
+
+@source.command("default")
+@click.argument("user")
+@click.argument("name", required=False)
+@_place_options
+def source_default(user: str, name: str | None, **place: object) -> None:
+    """Have USER's runs that name no database read NAME; without it, the server's own tables."""
+    _act(place, lambda sources, actor: sources.set_default(actor, name, user))
+    click.echo(f"the default of {user.upper()} is {(name or 'EMBEDDED').upper()}", err=True)
+
+
+def _password(*, from_stdin: bool) -> str:
+    if not from_stdin:
+        return str(click.prompt("Password", hide_input=True, err=True))
+    try:
+        line = sys.stdin.buffer.readline().decode("utf-8")
+    except UnicodeDecodeError as exc:
+        raise click.ClickException("the password on standard input is not UTF-8") from exc
+    return line.removesuffix("\n").removesuffix("\r")
+
+
+def _kind(url: str) -> str:
+    scheme = url.partition(":")[0].lower()
+    return {"postgres": "postgresql"}.get(scheme, scheme if scheme in _KINDS else "sqlalchemy")
+
+
+def _act(place: Mapping[str, object], act: Callable[[DataSources, Actor], Awaitable[T]]) -> T:
+    """Do something as an administrator, which whoever may write the data directory is."""
+    from fanfold_server.model.actor import OPERATOR
+    from fanfold_server.settings import load_settings
+    from fanfold_server.state import make_sources, open_state
+
+    async def run(settings: Settings) -> T:
+        async with open_state(settings) as store:
+            return await act(make_sources(store, settings), OPERATOR)
+
+    with clear_errors():
+        given = {name: value for name, value in place.items() if value is not None}
+        return asyncio.run(run(load_settings(given)))
