@@ -188,6 +188,8 @@ async def _preloading(request: Request) -> Preloading:
     preloading = surface_of(request).preloading
     assert preloading is not None  # else the app has no routes that ask
     return preloading
+
+
 async def _sources(request: Request) -> Sources:
     sources = surface_of(request).sources
     assert sources is not None  # else the app has no routes that ask
