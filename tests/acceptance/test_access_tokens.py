@@ -193,7 +193,7 @@ def test_a_revoked_token_is_of_no_use(server: Server, by: str) -> None:
                 case "password":
                     run_fanfold("user", "disable", name, *place)
                 case _:
-                    run_fanfold("token", "revoke", "mine", "--user", name, *place)
+                    run_fanfold("access-token", "revoke", "mine", "--user", name, *place)
             deadline = time.monotonic() + 30  # another process is heard of within 5 s
             while holder.get("/api/v1/scripts").is_success and time.monotonic() < deadline:
                 assert by in {"password", "command"}, "this process knows at once"
@@ -205,17 +205,18 @@ def test_the_operator_makes_lists_and_revokes(server: Server, alice: Caller) -> 
     alice.store("for_ops", "def for_ops():\n    return 1\n")
     place = ("--user", "alice", "--data", str(server.data))
     made = run_fanfold(
-        *("token", "create", "ops", "--scope", "run", "--script", "for_ops", "--days", "3"), *place
+        *("access-token", "create", "ops", "--scope", "run", "--script", "for_ops", "--days", "3"),
+        *place,
     )
     text = made.stdout.strip()
     with holding(server, text) as holder:
         assert holder.do_eval("for_ops").json() == {"result": 1}
-    listed = run_fanfold("token", "list", *place).stdout
+    listed = run_fanfold("access-token", "list", *place).stdout
     assert "ops\trun\tfor_ops/ALICE\t" in listed
     assert text not in listed
-    run_fanfold("token", "revoke", "ops", *place)
-    assert "ops" not in run_fanfold("token", "list", *place).stdout
-    failed = run_fanfold("token", "revoke", "ops", *place, is_expected_to_fail=True)
+    run_fanfold("access-token", "revoke", "ops", *place)
+    assert "ops" not in run_fanfold("access-token", "list", *place).stdout
+    failed = run_fanfold("access-token", "revoke", "ops", *place, is_expected_to_fail=True)
     assert "ops" in failed.stderr
 
 

@@ -36,6 +36,7 @@ RULES: Final[tuple[tuple[str, Needed, Needed], ...]] = (
     ("/api/v1/tables", ANY, Scope.PUBLISH),
     ("/api/v1/sources", ANY, Scope.ADMIN),
     ("/api/v1/environments", ANY, Scope.PUBLISH),
+    ("/api/v1/environment-builds", ANY, Scope.PUBLISH),
     ("/api/v1/tokens", LOGIN, LOGIN),
     ("/api/v1/secrets", Scope.PUBLISH, Scope.PUBLISH),
     ("/api/v1/audit", Scope.ADMIN, Scope.ADMIN),

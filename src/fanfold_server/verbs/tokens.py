@@ -1,4 +1,4 @@
-"""`fanfold token`: access tokens, made by the operator for an account."""
+"""`fanfold access-token`: access tokens, made by the operator for an account."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@click.group()
+@click.group("access-token")
 def token() -> None:
     """Make, list and revoke access tokens: what programs are given in place of a password.
 
