@@ -72,8 +72,9 @@ def test_the_end_of_a_job_is_told(start_server: StartServer, receiver: Receiver)
 
         rotated = alice.post(f"{SECRET}/rotate").json()
         assert rotated["before"] == secret["secret"] != rotated["secret"]
-        again = ended(alice, submit(alice, "do-eval", "told", callbackUrl=receiver.url))
-        assert again["state"] == "failed"  # without its arguments
+        alice.store("failing", "def failing():\n    raise ValueError\n")
+        again = ended(alice, submit(alice, "do-eval", "failing", callbackUrl=receiver.url))
+        assert again["state"] == "failed"
         _told(alice, again["id"])
         for key in (rotated["secret"], rotated["before"]):
             last = receiver.received[-1]
