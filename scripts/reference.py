@@ -417,6 +417,7 @@ async def _openapi() -> dict[str, Any]:
         preloading=cast("Any", object()),
         sources=cast("Any", object()),
         callbacks=cast("Any", object()),
+        datastores=cast("Any", object()),
         health=nothing,
         max_body_bytes=1 << 20,
         run_paths=openapi_paths(),

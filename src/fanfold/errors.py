@@ -157,6 +157,18 @@ class AskRefused(CallerError, code=2060):
     """The function has asked for something that it may not have."""
 
 
+class UnknownDatastore(CallerError, code=2061):
+    """There is no datastore, or no object in it, of this name that you may use."""
+
+
+class DatastoreExists(CallerError, code=2062):
+    """A datastore of this name exists: overwrite it, or append to it."""
+
+
+class NotGrantable(CallerError, code=2063):
+    """The datastore may not be granted: save it with grantable=True."""
+
+
 class EnvironmentNotFound(CallerError, code=2070):
     """There is no environment of this name that was built here."""
 
@@ -390,6 +402,9 @@ BY_CODE: dict[int, type[FanfoldError]] = {
     2046: QueryTooLarge,
     2047: InvalidTable,
     2060: AskRefused,
+    2061: UnknownDatastore,
+    2062: DatastoreExists,
+    2063: NotGrantable,
     2070: EnvironmentNotFound,
     2071: InvalidEnvironment,
     2072: EnvironmentExists,

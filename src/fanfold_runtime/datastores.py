@@ -218,7 +218,7 @@ def _described(value: Any) -> dict[str, Any]:
             "length": 1, "rows": 1, "columns": 1}  # fmt: skip
     if isinstance(value, (list, dict)):
         told["length"] = told["columns"] = len(value)
-    elif name == "DataFrame" and kind.__module__.startswith("pandas."):
+    elif name == "DataFrame" and kind.__module__.partition(".")[0] == "pandas":
         told["length"] = told["rows"] = len(value)
         told["columns"] = len(value.columns)
     return told

@@ -112,7 +112,7 @@ def serve(**given: object) -> None:
     """
     from uvloop import new_event_loop
 
-    from fanfold_server.compose import set_up_logging
+    from fanfold_server.logs import set_up_logging
 
     with clear_errors():
         settings = _settings(**given)
@@ -166,7 +166,7 @@ def agent(**given: object) -> None:
     """
     from uvloop import new_event_loop
 
-    from fanfold_server.compose import set_up_logging
+    from fanfold_server.logs import set_up_logging
 
     with clear_errors():
         settings = _settings(**given)

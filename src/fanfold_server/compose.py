@@ -6,11 +6,9 @@ half-way.
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
 import socket
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -18,7 +16,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import orjson
 import structlog
 
 from fanfold_server.engine.local import LocalEngine
@@ -32,6 +29,7 @@ from fanfold_server.http.apply import RunRoute
 from fanfold_server.http.front import ASGIApp, RunApp
 from fanfold_server.http.run_schemas import openapi_paths
 from fanfold_server.http.surface import Environments, Sources
+from fanfold_server.logs import write_log
 from fanfold_server.model.apply import ServiceLevel
 from fanfold_server.model.callback import Hosts
 from fanfold_server.model.environment import Warm
@@ -42,6 +40,8 @@ from fanfold_server.service.asking import Asking
 from fanfold_server.service.auditing import Auditing
 from fanfold_server.service.callbacks import Callbacks
 from fanfold_server.service.data_sources import DataSources
+from fanfold_server.service.datastore_asks import DatastoreAsks
+from fanfold_server.service.datastores import DatastoreLimits, Datastores
 from fanfold_server.service.delivering import AT_ONCE, Deliverer
 from fanfold_server.service.dispatching import Dispatcher
 from fanfold_server.service.housekeeping import Housekeeping
@@ -77,6 +77,7 @@ class Running:
         provisioning: makes and removes them.
         preloading: keeps them started.
         jobs: what runs while nobody waits.
+        datastores: what functions keep.
         runs: answers the run routes.
         run_paths: the OpenAPI path items of what `runs` answers.
         health: the members that `GET /health` adds to those of every server, "ready" among them.
@@ -86,6 +87,7 @@ class Running:
     provisioning: Provisioning
     preloading: Preloading
     jobs: Jobs
+    datastores: Datastores
     runs: RunApp
     run_paths: Mapping[str, Any]
     health: Callable[[], Mapping[str, object]]
@@ -121,7 +123,7 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
         )
         log = None
         if settings.access_log and settings.log_level in {"debug", "info"}:
-            log = AccessLog(_write_log, as_json=settings.log_format == "json")
+            log = AccessLog(write_log, as_json=settings.log_format == "json")
             stack.callback(log.flush)
         auditing = Auditing(store.audit, days=settings.audit_days)
         stack.push_async_callback(auditing.close)
@@ -139,6 +141,7 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
                 tables=Tables(store.tables, rows.files, store.accounts),
                 sources=Sources(registered=sources, probe=rows.probe),
                 max_table_bytes=settings.max_table_mib * MIB,
+                datastores=running.datastores,
                 runs=running.runs,
                 run_paths=running.run_paths,
                 health=_health(running),
@@ -168,11 +171,11 @@ async def open_agent(settings: Settings) -> AsyncIterator[None]:
         environments = _environments(settings, make_shelf(settings, sandbox))
         sources = make_sources(store, settings)
         rows = await stack.enter_async_context(_open_rows(settings, store, sources))
-        asking = _asking(settings, store, rows)
+        blobs = _blobs(settings)
+        asking = _asking(settings, store, rows, _datastores(settings, store, blobs))
         engine = await stack.enter_async_context(
             _open_engine(settings, sandbox, environments, asking)
         )
-        blobs = _blobs(settings)
         await stack.enter_async_context(
             _open_dispatcher(settings, store, blobs, engine, environments)
         )
@@ -202,6 +205,7 @@ async def _open_running(
         hosts=Hosts(settings.callback_hosts),
         rows=rows.source,
     )
+    datastores = _datastores(settings, store, blobs)
     max_answer_bytes = settings.max_answer_mib * MIB
     async with AsyncExitStack() as stack:
         applying: Applying | Relaying
@@ -209,7 +213,7 @@ async def _open_running(
         warm: Callable[[], list[Warm]] = list
         warmer: Warmer | None = None
         if settings.agent:
-            asking = _asking(settings, store, rows)
+            asking = _asking(settings, store, rows, datastores)
             engine = await stack.enter_async_context(
                 _open_engine(settings, sandbox, environments, asking)
             )
@@ -242,6 +246,7 @@ async def _open_running(
             upkeep=store.jobs,
             blobs=blobs,
             retention_days=settings.retention_days,
+            further=[datastores.tidy],
         )
         keeper.open()
         stack.push_async_callback(keeper.close)
@@ -260,6 +265,7 @@ async def _open_running(
             provisioning=provisioning,
             preloading=preloading,
             jobs=jobs,
+            datastores=datastores,
             runs=RunRoute(
                 access=access,
                 library=library,
@@ -376,10 +382,27 @@ def _without_engine() -> Mapping[str, object]:
     return {"ready": True, "agent": False}
 
 
-def _asking(settings: Settings, store: Store, rows: Rows) -> Asking:
+def _asking(settings: Settings, store: Store, rows: Rows, datastores: Datastores) -> Asking:
     """Put together who answers what functions ask."""
     secrets = make_secrets(store, settings)
-    return Asking(rows=rows.embedded, tables=store.tables, further={"secret": secrets.give})
+    return Asking(
+        rows=rows.embedded,
+        tables=store.tables,
+        further={"secret": secrets.give, **DatastoreAsks(datastores).verbs},
+    )
+
+
+def _datastores(settings: Settings, store: Store, blobs: Blobs) -> Datastores:
+    return Datastores(
+        store.datastores,
+        blobs,
+        store.accounts,
+        DatastoreLimits(
+            object_bytes=settings.max_object_mib * MIB,
+            account_bytes=settings.max_user_datastore_mib * MIB,
+        ),
+        scratch=settings.data,
+    )
 
 
 @asynccontextmanager
@@ -432,56 +455,3 @@ def _health(running: Running) -> Callable[[], Mapping[str, object]]:
         return {"status": "ok" if now.get("ready") else "starting", **fixed, **now}
 
     return health
-
-
-# -------------------------------------------------------------------------------------------- logs
-
-
-def set_up_logging(settings: Settings) -> None:
-    """Send our own records and those of libraries to stderr, in one form.
-
-    Changes the process's logging: only a program's entry calls it.
-    """
-    level = getattr(logging, settings.log_level.upper())
-    shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.StackInfoRenderer(),
-    ]
-    last: list[structlog.typing.Processor]
-    if settings.log_format == "json":
-        last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_to_json)]
-    else:
-        last = [_console_renderer()]
-    structlog.configure(
-        processors=[*shared, *last],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
-        )
-    )
-    # Libraries tell at "info" what is only of interest to whoever works on them.
-    logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
-
-
-def _console_renderer() -> structlog.dev.ConsoleRenderer:
-    """Make lines for people; tracebacks without local variables, which may be tokens."""
-    return structlog.dev.ConsoleRenderer(
-        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-    )
-
-
-def _to_json(record: object, **_options: Any) -> str:
-    return orjson.dumps(record, default=str).decode()
-
-
-def _write_log(lines: str) -> None:
-    sys.stderr.write(lines)
-    sys.stderr.flush()

@@ -296,6 +296,13 @@ class Settings(BaseSettings):
         4096, ge=1, description="Largest body that is loaded as a table, in MiB."
     )
 
+    max_object_mib: int = Field(
+        512, ge=1, description="Largest object of a datastore, as its pickle, in MiB."
+    )
+    max_user_datastore_mib: int = Field(
+        5120, ge=1, description="Datastores of one user, at most, in MiB."
+    )
+
     # -------------------------------------------------------------------------------- limits
     sync_timeout_s: int = Field(
         120, ge=1, le=43200, description="How long a run may take while its caller waits, in s."

@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 SCRIPT, TABLE, JOB, TOKEN = "script", "table", "job", "token"
-SECRET, SOURCE = "secret", "source"
-OWNED = frozenset({SCRIPT, TABLE, JOB, TOKEN, SECRET, SOURCE})
+SECRET, SOURCE, DATASTORE = "secret", "source", "datastore"
+OWNED = frozenset({SCRIPT, TABLE, JOB, TOKEN, SECRET, SOURCE, DATASTORE})
 """Kinds that belong, or are granted, to an account: another account must not learn of them."""
 
 ACCOUNT = "account"  # a grant names one, and says when there is none
@@ -59,6 +59,11 @@ PATH_MEMBERS: dict[str, tuple[str, ...]] = {
     "/api/v1/environment-builds": (),
     "/api/v1/environment-builds/{buildId}": (BUILD,),
     "/api/v1/environment-builds/{buildId}/log": (BUILD,),
+    "/api/v1/datastores": (),
+    "/api/v1/datastores/{name}": (DATASTORE,),
+    "/api/v1/datastores/{name}/objects/{object}": (DATASTORE, PART),
+    "/api/v1/datastores/{name}/grants": (DATASTORE,),
+    "/api/v1/datastores/{name}/grants/{grantee}": (DATASTORE, ACCOUNT),
     "/oml/api/py-scripts": (),
     "/oml/api/py-scripts/v1": (),
     "/oml/api/py-scripts/v2": (),

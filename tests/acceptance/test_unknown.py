@@ -21,6 +21,7 @@ from tests.acceptance.job_calls import ended, id_of, submit
 from tests.acceptance.naming import (
     ACCOUNT,
     BODY,
+    DATASTORE,
     JOB,
     OWNED,
     PATH_MEMBERS,
@@ -35,6 +36,11 @@ from tests.acceptance.naming import (
 from tests.acceptance.test_surface import METHODS, PATHS
 
 ROWS = "text/csv"
+KEEPS = """\
+def keeps():
+    import oml
+    oml.ds.save({"a": 1}, "veiled_one", overwrite=True)
+"""
 SAMPLES = 15
 SLOWER = 2.0
 """More than this between the quickest of both is a difference that can be told from outside …"""
@@ -54,6 +60,8 @@ class Hidden:
 def hidden(alice: Caller, bob: Caller, admin: Caller) -> Hidden:
     alice.store("veiled_one", "def veiled_one(*args):\n    return 1\n")
     bob.store("looker", "def looker(*args):\n    return 1\n")
+    alice.store("keeps", KEEPS)
+    assert alice.do_eval("keeps").status_code == 200
     rows = alice.put(
         "/api/v1/tables/VEILED_ONE", content=b"a,b\n1,2\n", headers={"Content-Type": ROWS}
     )
@@ -72,6 +80,7 @@ def hidden(alice: Caller, bob: Caller, admin: Caller) -> Hidden:
         {
             SCRIPT: "veiled_one",
             TABLE: "VEILED_ONE",
+            DATASTORE: "veiled_one",
             JOB: id_of(job),
             TOKEN: "veiled_one",
             SECRET: "VEILED_ONE",
@@ -80,6 +89,7 @@ def hidden(alice: Caller, bob: Caller, admin: Caller) -> Hidden:
         {
             SCRIPT: "veiled_two",
             TABLE: "VEILED_TWO",
+            DATASTORE: "veiled_two",
             JOB: str(uuid.uuid4()),
             TOKEN: "veiled_two",
             SECRET: "VEILED_TWO",

@@ -26,6 +26,7 @@ from fanfold_server.http import (
 from fanfold_server.http import (
     callbacks as callback_routes,
 )
+from fanfold_server.http import datastores as datastore_routes
 from fanfold_server.http import environments as environment_routes
 from fanfold_server.http import secrets as secret_routes
 from fanfold_server.http import sources as source_routes
@@ -40,6 +41,7 @@ from fanfold_server.http.surface import Environments, Sources, Surface
 from fanfold_server.service.access import Access
 from fanfold_server.service.auditing import Auditing
 from fanfold_server.service.callbacks import Callbacks
+from fanfold_server.service.datastores import Datastores
 from fanfold_server.service.jobs import Jobs
 from fanfold_server.service.library import Library
 from fanfold_server.service.preloading import Preloading
@@ -73,6 +75,7 @@ def build_app(
     callbacks: Callbacks | None = None,
     tables: Tables | None = None,
     sources: Sources | None = None,
+    datastores: Datastores | None = None,
     max_table_bytes: int = 0,
     provisioning: Provisioning | None = None,
     preloading: Preloading | None = None,
@@ -97,6 +100,7 @@ def build_app(
         callbacks: what is told of jobs' ends; there if jobs are.
         tables: users' tables; None: this server keeps none, and has no routes of them.
         sources: databases of others; None: this server reads none, and has no routes of them.
+        datastores: users' datastores; None: this server keeps none, and has no routes of them.
         max_table_bytes: the longest body that is loaded as a table, if more than another's.
         provisioning: makes environments; None: this server makes none, and has no routes of it.
         preloading: keeps environments started; None: nothing can be preloaded.
@@ -124,6 +128,8 @@ def build_app(
         routers = (*routers, oml_preload.router)
     if sources is not None:
         routers = (*routers, source_routes.router)
+    if datastores is not None:
+        routers = (*routers, datastore_routes.router)
     for router in routers:
         app.include_router(router)
     add_handlers(app, [route for router in routers for route in router.routes])
@@ -144,6 +150,7 @@ def build_app(
         provisioning=provisioning,
         preloading=preloading,
         sources=sources,
+        datastores=datastores,
     )
     document = describe(app, version=version, run_paths=run_paths or {}, public_url=public_url)
     app.state.openapi_json = orjson.dumps(document)

@@ -24,6 +24,7 @@ from fanfold_server.service.access import Access
 from fanfold_server.service.auditing import Auditing
 from fanfold_server.service.callbacks import Callbacks
 from fanfold_server.service.data_sources import DataSources
+from fanfold_server.service.datastores import Datastores
 from fanfold_server.service.jobs import Jobs
 from fanfold_server.service.library import Library
 from fanfold_server.service.preloading import Preloading
@@ -65,6 +66,7 @@ class Surface:
         preloading: None where nothing can be preloaded; then there are no routes of it.
         tables: None on a server that keeps none; then there are no routes of tables.
         sources: None on a server that reads no databases of others; then there are no such routes.
+        datastores: likewise.
         columnar: makes Arrow and Parquet files of jobs' values.
     """
 
@@ -80,6 +82,7 @@ class Surface:
     callbacks: Callbacks | None = None
     tables: Tables | None = None
     sources: Sources | None = None
+    datastores: Datastores | None = None
     columnar: Columnar = field(default_factory=Columnar)
     provisioning: Provisioning | None = None
     preloading: Preloading | None = None
@@ -190,6 +193,12 @@ async def _preloading(request: Request) -> Preloading:
     return preloading
 
 
+async def _datastores(request: Request) -> Datastores:
+    datastores = surface_of(request).datastores
+    assert datastores is not None  # else the app has no routes that ask
+    return datastores
+
+
 async def _sources(request: Request) -> Sources:
     sources = surface_of(request).sources
     assert sources is not None  # else the app has no routes that ask
@@ -204,5 +213,6 @@ ProvisioningOf = Annotated[Provisioning, Depends(_provisioning)]
 PreloadingOf = Annotated[Preloading, Depends(_preloading)]
 TablesOf = Annotated[Tables, Depends(_tables)]
 SourcesOf = Annotated[Sources, Depends(_sources)]
+DatastoresOf = Annotated[Datastores, Depends(_datastores)]
 Caller = Annotated[Actor, Depends(_caller)]
 """Only on a `CallerRoute`."""

@@ -327,6 +327,24 @@ class NotPreloaded(CallerError):
     code = 2077
 
 
+class UnknownDatastore(CallerError):
+    """There is no datastore, or no object in it, of this name that you may use."""
+
+    code = 2061
+
+
+class DatastoreExists(CallerError):
+    """A datastore of this name exists: overwrite it, or append to it."""
+
+    code = 2062
+
+
+class NotGrantable(CallerError):
+    """The datastore may not be granted: save it with grantable=True."""
+
+    code = 2063
+
+
 # ------------------------------------------------------------------ the caller's mistake: identity
 
 

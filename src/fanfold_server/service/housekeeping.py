@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -24,15 +25,23 @@ class Housekeeping:
 
     Args:
         retention_days: how long a job is kept after its end; 0: for ever.
+        further: what else is to be done in each round, given the time.
     """
 
     def __init__(
-        self, *, store: JobStore, upkeep: Upkeep, blobs: Blobs, retention_days: int
+        self,
+        *,
+        store: JobStore,
+        upkeep: Upkeep,
+        blobs: Blobs,
+        retention_days: int,
+        further: Sequence[Callable[[datetime], Awaitable[None]]] = (),
     ) -> None:
         self._store = store
         self._upkeep = upkeep
         self._blobs = blobs
         self._retention_days = retention_days
+        self._further = further
         self._task: asyncio.Task[None] | None = None
         self._log = structlog.get_logger("fanfold_server.jobs")
 
@@ -64,6 +73,8 @@ class Housekeeping:
             await self._blobs.remove(job_prefix(job))
         if gone:
             await self._upkeep.forget(gone, deleted_before=now - timedelta(seconds=STALE_S))
+        for act in self._further:
+            await act(now)
 
 
 async def announce(upkeep: Upkeep, job_id: str) -> None:

@@ -68,7 +68,7 @@ class FolderBlobs:
 
     def _path(self, key: str) -> Path:
         parts = key.split("/")
-        assert parts[0] == "jobs"
+        assert parts[0] in {"jobs", "datastores"}
         assert not {"", ".", ".."} & set(parts)
         return self._root.joinpath(*parts)
 

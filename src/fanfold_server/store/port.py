@@ -17,6 +17,11 @@ from fanfold_server.model.actor import Account, Actor, Role
 from fanfold_server.model.script import Grant, Script, ScriptType
 from fanfold_server.store.audit_port import AuditStore
 from fanfold_server.store.callbacks_port import CallbackStore
+from fanfold_server.store.datastores_port import (
+    OBJECT_PIECE_BYTES,
+    DatastoreStore,
+    object_prefix,
+)
 from fanfold_server.store.environments_port import EnvironmentUses
 from fanfold_server.store.jobs_port import (
     INLINE_BYTES,
@@ -52,6 +57,7 @@ from fanfold_server.store.upkeep_port import Upkeep
 
 __all__ = [
     "INLINE_BYTES",
+    "OBJECT_PIECE_BYTES",
     "AccessTokenStore",
     "AccountStore",
     "AuditStore",
@@ -68,6 +74,7 @@ __all__ = [
     "Creator",
     "Credentials",
     "Cut",
+    "DatastoreStore",
     "Draft",
     "Ending",
     "EnvironmentUses",
@@ -96,6 +103,7 @@ __all__ = [
     "blob_key",
     "image_key",
     "job_prefix",
+    "object_prefix",
 ]
 
 

@@ -435,3 +435,45 @@ default_source = Table(
     Column("source_id", Key, ForeignKey("data_source.id", ondelete="CASCADE"), nullable=False),
     Index(None, "source_id"),
 )
+
+datastore = Table(
+    "datastore",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("owner", String(128), nullable=False),
+    Column("name", String(128), nullable=False),
+    Column("description", Text(), nullable=False),
+    Column("grantable", Boolean(), nullable=False),
+    Column("created", UtcDateTime(), nullable=False),
+    UniqueConstraint("owner", "name"),
+)
+
+datastore_object = Table(
+    "datastore_object",
+    metadata,
+    Column("datastore_id", Key, ForeignKey("datastore.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", String(128), primary_key=True),
+    Column("class", String(128), nullable=False),
+    Column("size_bytes", BigInteger(), nullable=False),
+    Column("length", BigInteger(), nullable=False),
+    Column("rows", BigInteger(), nullable=False),
+    Column("columns", BigInteger(), nullable=False),
+    Column("blob", String(32), nullable=False, unique=True),
+)
+
+datastore_grant = Table(
+    "datastore_grant",
+    metadata,
+    Column("datastore_id", Key, ForeignKey("datastore.id", ondelete="CASCADE"), primary_key=True),
+    Column("grantee", String(128), primary_key=True),
+    Column("created", UtcDateTime(), nullable=False),
+    Index(None, "grantee"),
+)
+
+loose_blob = Table(
+    "loose_blob",
+    metadata,
+    Column("blob", String(32), primary_key=True),
+    Column("since", UtcDateTime(), nullable=False, index=True),
+)
+"""Blobs of objects that no datastore holds: about to be written, or to be removed."""

@@ -24,6 +24,7 @@ from fanfold_server.store.signalling import Hub, Listener
 from fanfold_server.store.sql_accounts import SqlAccounts, SqlSessions
 from fanfold_server.store.sql_audit import SqlAudit
 from fanfold_server.store.sql_callbacks import SqlCallbacks
+from fanfold_server.store.sql_datastores import SqlDatastores
 from fanfold_server.store.sql_environments import SqlEnvironments
 from fanfold_server.store.sql_jobs import SqlJobs
 from fanfold_server.store.sql_ledger import SqlLedger
@@ -98,6 +99,7 @@ class Store:
     secrets: SqlSecrets
     settling: SqlSettling
     sources: Callable[[Vault], SqlSources]
+    datastores: SqlDatastores
     signals: Hub
 
 
@@ -156,6 +158,7 @@ async def open_store(url: URL, *, min_free_bytes: int = 0) -> AsyncIterator[Stor
             secrets=SqlSecrets(database),
             settling=SqlSettling(database, writer),
             sources=partial(SqlSources, database),
+            datastores=SqlDatastores(database),
             signals=signals,
         )
 
