@@ -169,6 +169,14 @@ class NotGrantable(CallerError, code=2063):
     """The datastore may not be granted: save it with grantable=True."""
 
 
+class TableExists(CallerError, code=2064):
+    """A table of this name exists: overwrite it, or take another name."""
+
+
+class NotTabular(CallerError, code=2065):
+    """The job's result is no table."""
+
+
 class EnvironmentNotFound(CallerError, code=2070):
     """There is no environment of this name that was built here."""
 
@@ -405,6 +413,8 @@ BY_CODE: dict[int, type[FanfoldError]] = {
     2061: UnknownDatastore,
     2062: DatastoreExists,
     2063: NotGrantable,
+    2064: TableExists,
+    2065: NotTabular,
     2070: EnvironmentNotFound,
     2071: InvalidEnvironment,
     2072: EnvironmentExists,

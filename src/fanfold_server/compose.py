@@ -52,6 +52,7 @@ from fanfold_server.service.provisioning import Provisioning
 from fanfold_server.service.relaying import Relaying
 from fanfold_server.service.stopping import Stopping
 from fanfold_server.service.tables import Tables
+from fanfold_server.service.tabling import ResultTables
 from fanfold_server.settings import Settings, SettingsError
 from fanfold_server.state import make_access, make_library, make_secrets, make_sources, open_state
 from fanfold_server.store.blobs import FolderBlobs
@@ -78,6 +79,7 @@ class Running:
         preloading: keeps them started.
         jobs: what runs while nobody waits.
         datastores: what functions keep.
+        tables: what can be queried.
         runs: answers the run routes.
         run_paths: the OpenAPI path items of what `runs` answers.
         health: the members that `GET /health` adds to those of every server, "ready" among them.
@@ -88,6 +90,7 @@ class Running:
     preloading: Preloading
     jobs: Jobs
     datastores: Datastores
+    tables: Tables
     runs: RunApp
     run_paths: Mapping[str, Any]
     health: Callable[[], Mapping[str, object]]
@@ -138,7 +141,7 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
                 preloading=running.preloading,
                 jobs=running.jobs,
                 callbacks=Callbacks(store=store.callbacks, ledger=store.ledger),
-                tables=Tables(store.tables, rows.files, store.accounts),
+                tables=running.tables,
                 sources=Sources(registered=sources, probe=rows.probe),
                 max_table_bytes=settings.max_table_mib * MIB,
                 datastores=running.datastores,
@@ -191,6 +194,7 @@ async def _open_running(
     shelf = make_shelf(settings, sandbox)
     environments = _environments(settings, shelf)
     blobs = _blobs(settings)
+    tables = Tables(store.tables, rows.files, store.accounts)
     jobs = Jobs(
         store=store.jobs,
         upkeep=store.jobs,
@@ -204,6 +208,7 @@ async def _open_running(
         ),
         hosts=Hosts(settings.callback_hosts),
         rows=rows.source,
+        tables=tables,
     )
     datastores = _datastores(settings, store, blobs)
     max_answer_bytes = settings.max_answer_mib * MIB
@@ -250,6 +255,15 @@ async def _open_running(
         )
         keeper.open()
         stack.push_async_callback(keeper.close)
+        results = ResultTables(
+            notes=store.notes,
+            ledger=store.ledger,
+            blobs=blobs,
+            signals=store.signals,
+            files=rows.files,
+        )
+        results.open()
+        stack.push_async_callback(results.close)
         provisioning = await stack.enter_async_context(
             open_provisioning(settings, shelf, store.environments, warm)
         )
@@ -266,6 +280,7 @@ async def _open_running(
             preloading=preloading,
             jobs=jobs,
             datastores=datastores,
+            tables=tables,
             runs=RunRoute(
                 access=access,
                 library=library,
@@ -388,6 +403,7 @@ def _asking(settings: Settings, store: Store, rows: Rows, datastores: Datastores
     return Asking(
         rows=rows.embedded,
         tables=store.tables,
+        notes=store.notes,
         further={"secret": secrets.give, **DatastoreAsks(datastores).verbs},
     )
 

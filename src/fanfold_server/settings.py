@@ -296,12 +296,8 @@ class Settings(BaseSettings):
         4096, ge=1, description="Largest body that is loaded as a table, in MiB."
     )
 
-    max_object_mib: int = Field(
-        512, ge=1, description="Largest object of a datastore, as its pickle, in MiB."
-    )
-    max_user_datastore_mib: int = Field(
-        5120, ge=1, description="Datastores of one user, at most, in MiB."
-    )
+    max_object_mib: int = Field(512, ge=1, description="Largest object of a datastore, in MiB.")
+    max_user_datastore_mib: int = Field(5120, ge=1, description="Datastores of one user, in MiB.")
 
     # -------------------------------------------------------------------------------- limits
     sync_timeout_s: int = Field(

@@ -173,6 +173,7 @@ BODY: dict[str, str | None] = {
     "packages": PLAIN,
     "owner": ACCOUNT,
     "parallel": PLAIN,
+    "resultTable": PLAIN,  # one's own, or none yet
     "parallelFlag": PLAIN,
     "parameters": PLAIN,
     "password": PLAIN,

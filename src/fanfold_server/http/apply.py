@@ -163,6 +163,8 @@ class RunRoute:
             api_version=path.version,
             timeout_s=request.timeout_s,
             comments=request.comments,
+            result_table=request.result_table,
+            table_overwrite=request.table_overwrite,
             idempotency_key=idempotency_key(scope["headers"]),
             call_timeout_s=request.call_timeout_s,
             max_failures=request.max_failures,

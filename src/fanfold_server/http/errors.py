@@ -43,6 +43,7 @@ STATUSES: Final[dict[type[errors.FanfoldError], int]] = {
     errors.UserExists: 409,
     errors.DatastoreExists: 409,
     errors.NotGrantable: 409,
+    errors.TableExists: 409,
     errors.JobRunning: 409,
     errors.EnvironmentExists: 409,
     errors.EnvironmentInUse: 409,

@@ -234,7 +234,8 @@ async def read_results(
     if begin is not None:
         raise InvalidField('"from" does not go with application/json.', field="from")
     result = await jobs.result(caller, job_id)
-    assert result is not None  # it has ended
+    if result is None:
+        raise JobRunning("The job has ended, and its result is being written as a table.")
     if result.error is not None:
         return Json(result.error, status_code=400)
     return await sized_or_chunked(result.pieces)

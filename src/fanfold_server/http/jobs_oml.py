@@ -91,7 +91,7 @@ async def poll_job_v2(
 
 
 def _status(request: Request, surface: Surface, job: Job, version: str, created: str) -> Response:
-    if job.state.is_final:
+    if job.is_settled:
         url = job_url(request.scope, surface.public_url, version=version, job=job.id)
         headers = {"Content-Location": f"{url}/result", "Content-Length": "0"}
         return Response(status_code=302, headers=headers)

@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from fanfold_server.http.run_bodies import INT32_MAX, StopCondition
 from fanfold_server.http.schemas import iso_ms
-from fanfold_server.model.job import Job, JobState
+from fanfold_server.model.job import WITH_RESULT, Job, JobState, TableState
 from fanfold_server.service.jobs import ErrorGroup, OutcomeEntry
 from fanfold_server.service.progress import progress_of
 from fanfold_server.service.summing import Summary
@@ -132,6 +132,28 @@ class Eta(_Answer):
     high: Annotated[float, Field(description="Its upper end.")]
 
 
+class ResultTableOut(_Answer):
+    """The table as which a job's result is written."""
+
+    name: str
+    state: Annotated[
+        TableState | None,
+        Field(description="waiting, written or failed; null: the job ended without a result."),
+    ]
+    error: Annotated[
+        dict[str, Any] | None, Field(description="Why there is no table: an error object.")
+    ]
+
+    @classmethod
+    def of(cls, job: Job) -> Self | None:
+        """Tell of the table, if one is asked for."""
+        if job.spec.result_table is None:
+            return None
+        lost = job.state.is_final and job.state not in WITH_RESULT
+        state = None if lost else job.table_state
+        return cls(name=job.spec.result_table, state=state, error=job.table_error)
+
+
 class JobOut(_Answer):
     """A job as it stands."""
 
@@ -160,6 +182,9 @@ class JobOut(_Answer):
     timeout: Annotated[int, Field(description="Seconds that it may run.")]
     call_timeout: Annotated[float | None, Field(description="Seconds that a call may run.")]
     comments: str | None
+    result_table: Annotated[
+        ResultTableOut | None, Field(description="The table as which the result is written.")
+    ]
     callback_url: Annotated[str | None, Field(description="Where its end is told.")]
     times: Annotated[int, Field(description="How many calls; 1 for do-eval.")]
     returned: Annotated[int, Field(description="Calls that returned.")]
@@ -356,6 +381,7 @@ def _described(job: Job, now: datetime) -> dict[str, Any]:
         "timeout": spec.timeout_s,
         "call_timeout": spec.call_timeout_s,
         "comments": spec.comments,
+        "result_table": ResultTableOut.of(job),
         "callback_url": spec.callback_url,
         "times": spec.times,
         "stop_when": spec.stop_when and spec.stop_when.members(),

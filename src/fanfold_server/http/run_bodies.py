@@ -94,6 +94,13 @@ class DoEval(BaseModel):
             pattern="^[^\\x00]*$",
         ),
     ] = None
+    resultTable: Annotated[  # noqa: N815
+        str | dict[str, Any] | None,
+        Field(
+            description="fanfold's own, for jobs: write the result as a table of yours; its name, "
+            'or `{"name": "SCORES", "overwrite": true}`.'
+        ),
+    ] = None
     callTimeout: Annotated[  # noqa: N815
         float | None,
         Field(

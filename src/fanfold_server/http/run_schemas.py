@@ -94,6 +94,8 @@ class RunRequest:
     warnings: tuple[str, ...]
     timeout_s: int = MIN_TIMEOUT_S
     comments: str | None = None
+    result_table: str | None = None
+    table_overwrite: bool = False
     call_timeout_s: float | None = None
     max_failures: int | None = None
     canary: bool = False
@@ -146,11 +148,13 @@ def _read(verb: str, version: str, body: bytes, strict: bool) -> RunRequest:
     if service is None:
         service = _control_text(control, "oml_service_level")
     fans_out = isinstance(said, FanOut)
+    graphics = _flag(said.graphicsFlag, control, "oml_graphics_flag")
+    table, overwrite = _table(said, is_async=is_async, graphics=graphics)
     return RunRequest(
         times=said.times if isinstance(said, IndexApply) else None,
         parameters=parameters,
         is_async=is_async,
-        graphics=_flag(said.graphicsFlag, control, "oml_graphics_flag"),
+        graphics=graphics,
         environment=said.envName or None,
         service=ServiceLevel.LOW if service is None else _level(service, version),
         parallel_flag=fans_out
@@ -162,6 +166,8 @@ def _read(verb: str, version: str, body: bytes, strict: bool) -> RunRequest:
         warnings=warnings,
         timeout_s=timeout_s,
         comments=said.comments,
+        result_table=table,
+        table_overwrite=overwrite,
         call_timeout_s=said.callTimeout,
         max_failures=_max_failures(said),
         canary=isinstance(said, FanOut) and bool(said.canary),
@@ -299,6 +305,31 @@ def _dump(members: dict[str, Any]) -> str:
             'The member "parameters" holds NaN or an infinity, which JSON does not have.',
             field="parameters",
         ) from None
+
+
+def _table(said: DoEval, *, is_async: bool, graphics: bool) -> tuple[str | None, bool]:
+    """Return the name of the table that is asked for, and whether it may be overwritten."""
+    asked = said.resultTable
+    if asked is None:
+        return None, False
+    if not is_async or graphics:
+        raise InvalidField(
+            'The member "resultTable" goes with "asyncFlag": true, and not with figures.',
+            field="resultTable",
+        )
+    if isinstance(asked, str):
+        return asked, False
+    name, overwrite = asked.get("name"), asked.get("overwrite", False)
+    if not isinstance(name, str) or not isinstance(overwrite, bool) or set(asked) - _TABLE:
+        raise InvalidField(
+            'The member "resultTable" should be the name of a table, or such as '
+            '{"name": "SCORES", "overwrite": true}.',
+            field="resultTable",
+        )
+    return name, overwrite
+
+
+_TABLE = frozenset(("name", "overwrite"))
 
 
 def _max_failures(said: DoEval) -> int | None:

@@ -345,6 +345,18 @@ class NotGrantable(CallerError):
     code = 2063
 
 
+class TableExists(CallerError):
+    """A table of this name exists: overwrite it, or take another name."""
+
+    code = 2064
+
+
+class NotTabular(CallerError):
+    """The job's result is no table."""
+
+    code = 2065
+
+
 # ------------------------------------------------------------------ the caller's mistake: identity
 
 

@@ -37,6 +37,14 @@ class JobState(StrEnum):
         return not TRANSITIONS[self]
 
 
+class TableState(StrEnum):
+    """What has become of the table that a job's result is to be written as."""
+
+    WAITING = "waiting"
+    WRITTEN = "written"
+    FAILED = "failed"
+
+
 TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset((JobState.RUNNING, JobState.CANCELLED, JobState.TIMED_OUT)),
     JobState.RUNNING: frozenset(
@@ -55,6 +63,9 @@ TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     JobState.TIMED_OUT: frozenset(),
 }
 
+
+WITH_RESULT = frozenset((JobState.SUCCEEDED, JobState.PARTLY_FAILED))
+"""States of jobs that have an answer."""
 
 PRIORITY: tuple[ServiceLevel, ...] = (
     ServiceLevel.TPURGENT,
@@ -91,6 +102,8 @@ class JobSpec:
         max_failures: failed calls with which the job still goes on under "continue"; None: any.
         canary: run the first call alone, and the rest only if it returns.
         digest: of the script's source.
+        result_table: the owner's table as which the result is written; None: it is not.
+        table_overwrite: in place of one of that name.
         callback_url: whom to tell of its end.
         callback_origin: under which scheme, host and port that one knows this server.
         environment_version: of an environment that was built by fanfold; None for any other.
@@ -118,6 +131,8 @@ class JobSpec:
     max_failures: int | None = None
     canary: bool = False
     comments: str | None = None
+    result_table: str | None = None
+    table_overwrite: bool = False
     callback_url: str | None = None
     callback_origin: str | None = None
     environment_version: int | None = None
@@ -134,6 +149,8 @@ class Job:
         returned, failed: calls that have that outcome; the rest wait or run.
         taken: how many of the returned were taken from the job that this one goes on from.
         error: why the job ended early: the first failed call's error object, or our own.
+        table_state: of `spec.result_table`, if there is one.
+        table_error: the error object that says why there is no table.
         ahead: calls of others that are before it in the queue; 0 once it runs.
     """
 
@@ -148,6 +165,14 @@ class Job:
     error: dict[str, object] | None
     ahead: int = 0
     taken: int = 0
+    table_state: TableState | None = None
+    table_error: dict[str, object] | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it has ended, and its result is written wherever it is to be."""
+        wants = self.table_state is TableState.WAITING and self.state in WITH_RESULT
+        return self.state.is_final and not wants
 
     @property
     def waiting(self) -> int:

@@ -18,12 +18,16 @@ from fanfold_server.engine.port import Ask, Reply, Work
 from fanfold_server.model.errors import AskRefused, DataUnavailable, InvalidField, UnknownTable
 from fanfold_server.model.rows import Query, Rowset, TableInfo
 from fanfold_server.rows.port import RowSource
-from fanfold_server.store.port import TableStore
+from fanfold_server.store.port import JobNotes, TableStore
 
 T = TypeVar("T")
 
 Verb = Callable[[Work, Ask], Awaitable[Reply]]
 """Answers one kind of ask; raises what `Answerer.answer` does."""
+
+MAX_COMMENT_LINES = 100
+MAX_COMMENT_LENGTH = 4_000
+"""Of a job's comments; as many characters as a submission may bring."""
 
 _BARE_NAME = re.compile(r'\s*(?:[\w$#]+|"[^"]+")(?:\.(?:[\w$#]+|"[^"]+"))?\s*')
 
@@ -61,25 +65,38 @@ class RowsAsked(msgspec.Struct, forbid_unknown_fields=True):
         return f"SELECT {columns} FROM {source} AS asked"  # noqa: S608  # gated
 
 
+class CommentAsked(msgspec.Struct, forbid_unknown_fields=True):
+    """Members of the ask to add to a job's comments."""
+
+    lines: list[str]
+
+
 class Asking:
     """Answers what functions ask; the `Answerer` of the engine.
 
     Args:
         rows: answers queries; None: there is nothing to query.
         tables: knows which tables an account may read.
+        notes: takes the comments of jobs.
         further: more verbs, by name.
     """
 
     def __init__(
-        self, *, rows: RowSource | None, tables: TableStore, further: Mapping[str, Verb]
+        self,
+        *,
+        rows: RowSource | None,
+        tables: TableStore,
+        notes: JobNotes,
+        further: Mapping[str, Verb],
     ) -> None:
         self._rows = rows
         self._tables = tables
+        self._notes = notes
         self._verbs: dict[str, Verb] = {
             "rows": self._give_rows,
             "shape": self._tell_shape,
             "tables": self._list_tables,
-            "comment": self._drop,
+            "comment": self._comment,
             **further,
         }
 
@@ -123,9 +140,16 @@ class Asking:
         tables = [{"owner": table.owner, "name": table.name} for table in listing]
         return Reply(json=orjson.dumps({"me": work.caller, "tables": tables}))
 
-    async def _drop(self, work: Work, ask: Ask) -> Reply:
-        """Take what nobody keeps."""
-        _ = work, ask
+    async def _comment(self, work: Work, ask: Ask) -> Reply:
+        """Add to the comments of the job that runs; without a job nobody keeps them."""
+        asked = read_members(ask, CommentAsked)
+        if work.job is not None:
+            await self._notes.comment(
+                work.job,
+                [line for text in asked.lines for line in text.split("\n")],
+                max_lines=MAX_COMMENT_LINES,
+                max_length=MAX_COMMENT_LENGTH,
+            )
         return Reply()
 
     async def _table(self, asked: RowsAsked, reader: str) -> TableInfo:

@@ -13,9 +13,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from fanfold_server.model.actor import Actor
-from fanfold_server.model.apply import Apply, OnError
+from fanfold_server.model.apply import Apply
 from fanfold_server.model.callback import Hosts
 from fanfold_server.model.errors import (
+    DataUnavailable,
     InvalidField,
     JobNotRunning,
     JobRunning,
@@ -23,12 +24,12 @@ from fanfold_server.model.errors import (
     UnknownImage,
     UnknownJob,
 )
-from fanfold_server.model.job import Job, JobSpec, JobState
-from fanfold_server.model.outcome import FailureKind
+from fanfold_server.model.job import Job, JobSpec, JobState, TableState
 from fanfold_server.model.stopping import StopWhen
 from fanfold_server.rows.port import RowSource
 from fanfold_server.service.bell import Bell
 from fanfold_server.service.continuing import Continuing
+from fanfold_server.service.endings import error_of
 from fanfold_server.service.entries import Entries, ErrorGroup, OutcomeEntry
 from fanfold_server.service.housekeeping import announce
 from fanfold_server.service.library import Library
@@ -44,6 +45,7 @@ from fanfold_server.service.reading import ImageEntry, Reading, Stretch, from_in
 from fanfold_server.service.rowkeeping import RowKeeping, read_kept
 from fanfold_server.service.stopping import failed_in
 from fanfold_server.service.submissions import JobFilter, Result, Submission
+from fanfold_server.service.tables import Tables
 from fanfold_server.service.weighing import Weighing
 from fanfold_server.store import port as store_port
 from fanfold_server.store.port import (
@@ -83,6 +85,7 @@ class Jobs:
         quota: what each account may have.
         hosts: whom a server of these jobs calls back.
         rows: answers the queries of jobs over rows.
+        tables: say whether a result may become one of them; None: none may.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class Jobs:
         quota: Quota,
         hosts: Hosts | None = None,
         rows: RowSource | None = None,
+        tables: Tables | None = None,
     ) -> None:
         self._rows = RowKeeping(blobs=blobs, source=rows)
         self._store = store
@@ -106,6 +110,7 @@ class Jobs:
         self._signals = signals
         self._library = library
         self._quota = quota
+        self._tables = tables
         self._hosts = hosts or Hosts(())
         self._reading = Reading(ledger=ledger, blobs=blobs)
         self._continuing = Continuing(ledger=ledger, blobs=blobs, reading=self._reading)
@@ -119,11 +124,18 @@ class Jobs:
         Raises:
             QuotaExceeded: the owner has as many jobs waiting, or bytes stored, as allowed.
             DiskFull: there is no room for it.
+            TableExists, InvalidField: `submission.result_table` cannot be.
             KeyReused: the idempotency key belongs to a job that was asked for differently.
             InvalidField: this server does not call the callback's host.
             CallerError, DataUnavailable: of the query; see `rows.port.RowSource`.
         """
         assert apply.caller == actor.name, "a job belongs to who asks for it"
+        if submission.result_table is not None:
+            if self._tables is None:
+                raise DataUnavailable("This server has no tables.")
+            await self._tables.check_result(
+                actor, submission.result_table, overwrite=submission.table_overwrite
+            )
         if submission.callback_url is not None:
             self._hosts.target(submission.callback_url)
         job_id = str(uuid.uuid4())
@@ -149,6 +161,8 @@ class Jobs:
             timeout_s=submission.timeout_s,
             comments=submission.comments,
             stop_when=submission.stop_when,
+            result_table=submission.result_table,
+            table_overwrite=submission.table_overwrite,
             callback_url=submission.callback_url,
             callback_origin=submission.callback_origin,
             call_timeout_s=submission.call_timeout_s,
@@ -228,6 +242,8 @@ class Jobs:
         return job
 
     async def _continue(self, old: Job, spec: JobSpec, idempotency_key: str | None) -> Job:
+        if old.table_state is TableState.WRITTEN:
+            spec = replace(spec, table_overwrite=True)  # it is the same table, gone on with
         new = str(uuid.uuid4())
         kept = False
         try:
@@ -313,9 +329,9 @@ class Jobs:
             UnknownJob: there is no such job of the actor's.
         """
         job = await self.get(actor, job_id)
-        if not job.state.is_final:
+        if not job.is_settled:
             return None
-        error = _error_of(job)
+        error = error_of(job)
         pieces = self._reading.fold(job) if error is None else _nothing()
         return Result(job=job, error=error, pieces=pieces, graphics=job.spec.graphics)
 
@@ -430,35 +446,6 @@ class Jobs:
         for job in gone:
             await self._blobs.remove(job_prefix(job))
         return gone
-
-
-def _error_of(job: Job) -> dict[str, object] | None:
-    """Return the error object of a job that has ended without an answer."""
-    match job.state:
-        case JobState.CANCELLED:
-            return _ended(FailureKind.CANCELLED, "Cancelled", "The job was cancelled.")
-        case JobState.TIMED_OUT:
-            message = f"The job was stopped after {job.spec.timeout_s} s, its limit."
-            return _ended(FailureKind.TIMED_OUT, "TimedOut", message)
-        case JobState.FAILED:
-            spec = job.spec
-            # A job that may end early fails only with a call that ends it, or all of them.
-            ended = spec.on_error is OnError.FAIL or (spec.stop_when and job.error is not None)
-            if job.waiting or ended or _is_fatal(job.error):
-                return job.error or _ended(FailureKind.LOST, "Failed", "The job failed.")
-        case _:
-            pass
-    return None  # also of a job whose every call failed under "continue": its answer lists them
-
-
-def _is_fatal(error: dict[str, object] | None) -> bool:
-    return error is not None and any(
-        kind.is_fatal for kind in FailureKind if kind == error.get("errorCode")
-    )
-
-
-def _ended(kind: FailureKind, name: str, message: str) -> dict[str, object]:
-    return {"errorMessage": message, "errorCode": int(kind), "errorType": name}
 
 
 def _filter(actor: Actor, wanted: JobFilter) -> store_port.JobFilter:

@@ -109,6 +109,8 @@ def spec_of(
     timeout_s: int,
     comments: str | None = None,
     stop_when: StopWhen | None = None,
+    result_table: str | None = None,
+    table_overwrite: bool = False,
     callback_url: str | None = None,
     callback_origin: str | None = None,
     call_timeout_s: float | None = None,
@@ -157,6 +159,8 @@ def spec_of(
         canary=canary and times > 1,
         comments=comments,
         stop_when=stop_when,
+        result_table=result_table,
+        table_overwrite=table_overwrite,
         callback_url=callback_url,
         callback_origin=callback_origin,
     )

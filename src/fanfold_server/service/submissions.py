@@ -21,6 +21,8 @@ class Submission:
         max_failures: failed calls with which the job still goes on under "continue", ≥ 0.
         canary: run the first call alone, and the rest only if it returns.
         stop_when: when it ends before its last call; of index-apply.
+        result_table: a table of the owner's as which the result is written.
+        table_overwrite: in place of one of that name.
         callback_url: whom to tell of the job's end.
         callback_origin: under which scheme, host and port the caller knows this server.
     """
@@ -33,6 +35,8 @@ class Submission:
     max_failures: int | None = None
     canary: bool = False
     stop_when: StopWhen | None = None
+    result_table: str | None = None
+    table_overwrite: bool = False
     callback_url: str | None = None
     callback_origin: str | None = None
 

@@ -16,6 +16,7 @@ from fanfold_server.model.actor import EVERYONE, GLOBAL_OWNER, Actor, account_na
 from fanfold_server.model.errors import (
     Forbidden,
     InvalidField,
+    TableExists,
     UnknownGrant,
     UnknownTable,
     UnknownUser,
@@ -109,6 +110,22 @@ class Tables:
         if actor.name in _RESERVED_OWNERS:
             raise Forbidden(f'The account "{actor.name}" cannot have tables: SQL has that name.')
         return self._owner(actor, is_global=is_global)
+
+    async def check_result(self, actor: Actor, name: str, *, overwrite: bool) -> None:
+        """See whether a job may be accepted whose result is to be a table of this name.
+
+        Raises:
+            InvalidField, Forbidden: see `load`.
+            TableExists: there is one of that name, and it may not be overwritten.
+        """
+        self.check(actor, name, is_global=False)
+        found = await self._store.find(name, reader=actor.name, owner=actor.name)
+        if found is not None and not overwrite:
+            raise TableExists(
+                f'You have a table "{found.name}": ask for "overwrite": true, or take another '
+                "name.",
+                field="resultTable",
+            )
 
     async def find(self, actor: Actor, name: str, owner: str | None = None) -> TableInfo:
         """Find a table that the actor may read.

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from fanfold_server.model.apply import OnError, ServiceLevel
-from fanfold_server.model.job import PRIORITY, Batch, Job, JobSpec, JobState
+from fanfold_server.model.job import PRIORITY, Batch, Job, JobSpec, JobState, TableState
 from fanfold_server.model.outcome import Failure, FailureKind
 from fanfold_server.model.stopping import StopWhen
 from fanfold_server.store.port import BatchRecord, BatchState, CallFailure, Content
@@ -43,6 +43,7 @@ def spec_values(spec: JobSpec) -> dict[str, Any]:
     values["on_error"] = spec.on_error.value
     if spec.stop_when is not None:
         values["stop_when"] = json.dumps(spec.stop_when.members())
+    values["table_state"] = None if spec.result_table is None else TableState.WAITING.value
     if spec.comments is not None:
         values["comments"] = clean(spec.comments)
     return values
@@ -72,6 +73,8 @@ def job_of(row: AnyRow, source: str, *, ahead: int = 0) -> Job:
         taken=row.taken,
         error=None if row.error is None else json.loads(row.error),
         ahead=ahead,
+        table_state=None if row.table_state is None else TableState(row.table_state),
+        table_error=None if row.table_error is None else json.loads(row.table_error),
     )
 
 

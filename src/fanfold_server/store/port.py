@@ -48,6 +48,7 @@ from fanfold_server.store.jobs_port import (
     image_key,
     job_prefix,
 )
+from fanfold_server.store.notes_port import JobNotes
 from fanfold_server.store.secrets_port import Sealer, SecretStore
 from fanfold_server.store.settling_port import Cut, Ending, Settling
 from fanfold_server.store.sources_port import SourceStore
@@ -83,6 +84,7 @@ __all__ = [
     "Found",
     "FoundToken",
     "JobFilter",
+    "JobNotes",
     "JobStore",
     "Ledger",
     "Planned",

@@ -226,6 +226,7 @@ source = Table(
 
 _OPEN = text("state IN ('queued', 'running')")
 _CLAIMABLE = text("waiting > 0")
+_TABLE = text("table_state = 'waiting'")
 _LEASED = text("state = 'leased'")
 _UNSETTLED = text("state = 'running' AND unfinished = 0")
 
@@ -259,6 +260,10 @@ job = Table(
     Column("max_failures", Integer(), nullable=True),
     Column("canary", Boolean(), nullable=False),
     Column("comments", Text(), nullable=True),
+    Column("result_table", String(128), nullable=True),
+    Column("table_overwrite", Boolean(), nullable=False, server_default="0"),
+    Column("table_state", String(16), nullable=True),
+    Column("table_error", Text(), nullable=True),
     Column("callback_url", Text(), nullable=True),
     Column("callback_origin", Text(), nullable=True),
     # JSON: a condition under which the job ends early; and how many calls there were before it did.
@@ -287,6 +292,7 @@ job = Table(
     Index("ix_job_unsettled", "id", sqlite_where=_UNSETTLED, postgresql_where=_UNSETTLED),
     Index("ix_job_deadline", "deadline", sqlite_where=_OPEN, postgresql_where=_OPEN),
     Index(None, "finished"),
+    Index("ix_job_table", "id", sqlite_where=_TABLE, postgresql_where=_TABLE),
     CheckConstraint("waiting >= 0 AND unfinished >= waiting", name="batches"),
 )
 

@@ -28,6 +28,7 @@ from fanfold_server.store.sql_datastores import SqlDatastores
 from fanfold_server.store.sql_environments import SqlEnvironments
 from fanfold_server.store.sql_jobs import SqlJobs
 from fanfold_server.store.sql_ledger import SqlLedger
+from fanfold_server.store.sql_notes import SqlNotes
 from fanfold_server.store.sql_scripts import SqlScripts
 from fanfold_server.store.sql_secrets import SqlSecrets
 from fanfold_server.store.sql_settling import SqlSettling
@@ -100,6 +101,7 @@ class Store:
     settling: SqlSettling
     sources: Callable[[Vault], SqlSources]
     datastores: SqlDatastores
+    notes: SqlNotes
     signals: Hub
 
 
@@ -159,6 +161,7 @@ async def open_store(url: URL, *, min_free_bytes: int = 0) -> AsyncIterator[Stor
             settling=SqlSettling(database, writer),
             sources=partial(SqlSources, database),
             datastores=SqlDatastores(database),
+            notes=SqlNotes(database),
             signals=signals,
         )
 

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 from fanfold_server.model.errors import DiskFull, QuotaExceeded, TooLate
-from fanfold_server.model.job import Batch, Job, JobSpec, JobState
+from fanfold_server.model.job import Batch, Job, JobSpec, JobState, TableState
 from fanfold_server.store import sql_claiming, sql_finishing, sql_leases
 from fanfold_server.store.job_rows import AnyRow, content_values, job_of, line_of, spec_values
 from fanfold_server.store.port import (
@@ -412,6 +412,7 @@ def _submit(
         taken=returned,
         failed=0,
         error=None,
+        table_state=None if spec.result_table is None else TableState.WAITING,
     )
     return stored, True
 
@@ -448,7 +449,11 @@ _NEW_SOURCE = {
 _NEW_JOB = {
     dialect: Prepared(
         insert_new(dialect, job).returning(job.c.id),
-        [column.name for column in job.c if column.name not in {"id", "deadline", "error"}],
+        [
+            column.name
+            for column in job.c
+            if column.name not in {"id", "deadline", "error", "table_error"}
+        ],
     )
     for dialect in ("sqlite", "postgresql")
 }

@@ -21,6 +21,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fanfold_server.model.actor import EVERYONE, GLOBAL_OWNER
 from fanfold_server.model.rows import ColumnType, TableGrant, TableInfo
@@ -35,32 +36,10 @@ class SqlTables:
         self._database = database
 
     async def put(self, table: TableInfo) -> str | None:
-        values = {
-            "file": table.file,
-            "rows": table.rows,
-            "size_bytes": table.size_bytes,
-            "columns": json.dumps([[column.name, column.type] for column in table.columns]),
-            "created": table.created,
-        }
-        its_name = _is(table.name, table.owner)
         while True:
             try:
                 async with self._database.write() as connection:
-                    replaced = await connection.scalar(
-                        select(data_table.c.file).where(its_name).with_for_update()
-                    )
-                    if replaced is not None:
-                        await connection.execute(update(data_table).where(its_name).values(values))
-                        return str(replaced)
-                    await connection.execute(
-                        insert(data_table).values(
-                            owner=table.owner,
-                            name=table.name,
-                            folded=table.name.lower(),
-                            **values,
-                        )
-                    )
-                    return None
+                    return await put_table(connection, table)
             except IntegrityError:
                 continue  # another process was first: there is one to replace now
 
@@ -143,6 +122,32 @@ class SqlTables:
         async with self._database.read() as connection:
             rows = (await connection.execute(asked)).all()
         return sorted(rows, key=lambda row: row.owner != reader)
+
+
+async def put_table(connection: AsyncConnection, table: TableInfo) -> str | None:
+    """See `TableStore.put`, in a transaction of the caller's.
+
+    Raises:
+        IntegrityError: another process has put one of that name just now.
+    """
+    values = {
+        "file": table.file,
+        "rows": table.rows,
+        "size_bytes": table.size_bytes,
+        "columns": json.dumps([[column.name, column.type] for column in table.columns]),
+        "created": table.created,
+    }
+    its_name = _is(table.name, table.owner)
+    asked = select(data_table.c.file).where(its_name).with_for_update()
+    replaced = await connection.scalar(asked)
+    if replaced is not None:
+        await connection.execute(update(data_table).where(its_name).values(values))
+        return str(replaced)
+    new = insert(data_table).values(
+        owner=table.owner, name=table.name, folded=table.name.lower(), **values
+    )
+    await connection.execute(new)
+    return None
 
 
 def _is(name: str, owner: str) -> ColumnElement[bool]:
