@@ -228,7 +228,7 @@ def _seen(answer: httpx2.Response, name: str) -> tuple[int, str, dict[str, str]]
 
 def _forget(bob: Caller, question: Question, hidden: Hidden) -> None:
     """Take away what a question has made, so that the next one finds nothing of bob's."""
-    if question.method == "put":
+    if question.method == "put" and "{}" in question.url:
         for names in (hidden.there, hidden.unknown):
             bob.delete(question.url.partition("?")[0].replace("{}", names[question.kind]))
 
