@@ -114,6 +114,16 @@ async def test_a_superuser_is_no_reader(sources: Sources, postgres: Postgres) ->
         await sources.prober.probe(sources.directory.sources["ROOT"])
 
 
+@pytest.mark.parametrize("before", ["SQLITE", "POSTGRESQL"])
+async def test_a_database_can_be_tried_whichever_was_read_before(
+    sources: Sources, before: str
+) -> None:
+    """The driver may be there before the request or not: its memory is not the query's."""
+    for kind in ("POSTGRESQL", "SQLALCHEMY", "SQLITE"):
+        await whole(sources, before, "iris")
+        await sources.prober.probe(sources.directory.sources[kind])
+
+
 # ------------------------------------------------------------------------------------- types
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import resource
 import signal
+from pathlib import Path
 from typing import Final
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -35,6 +36,12 @@ def keep_memory_private() -> None:
 
 
 def limit_memory(size_mib: int) -> None:
-    """Have no more memory than that; what is mapped from files does not count."""
-    size_bytes = size_mib * 1024 * 1024
+    """Take no more than that from now on; what is mapped from files does not count.
+
+    What is there already is not the query's: libraries set a gigabyte of addresses aside, and use
+    next to nothing of it.
+    """
+    status = Path("/proc/self/status").read_text("ascii")
+    taken_kib = next(int(line.split()[1]) for line in status.splitlines() if "VmData:" in line)
+    size_bytes = taken_kib * 1024 + size_mib * 1024 * 1024
     resource.setrlimit(resource.RLIMIT_DATA, (size_bytes, size_bytes))

@@ -205,6 +205,7 @@ def main() -> None:
     if os.getppid() == 1 or (request := frames.receive(channel)) is None:
         return
     channel.sendall(frames.pack({}))
+    _prepare(request["kind"])
     confining.limit_memory(request["memory_mib"] + MEMORY_MIB)
     Reading(channel, request).serve()
     # Whatever a driver's threads still do has nobody who waits for it.
