@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
-from tests.runtime.bench import Engine
+from fanfold_server.model.environment import Environment
+from tests.runtime.bench import Engine, opened
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +167,6 @@ NOT_MENDED = {
         do="import json; sys.modules['json'] = sys", look="__import__('json').__name__"
     ),
     "directory": Trace(do="os.mkdir('left')", look="os.listdir('.')"),
-    "deleted working directory": Trace(do="os.rmdir(os.getcwd())", look="os.listdir('.')"),
     "closed working directory": Trace(do="os.chmod('.', 0)", look="os.stat('.').st_mode & 0o777"),
     "limit": Trace(
         do="import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (99, 99))",
@@ -232,6 +235,16 @@ def test_a_worker_that_cannot_be_put_back_is_replaced(anywhere: Engine, name: st
 @pytest.mark.parametrize("name", NOT_MENDED_IN_LIBRARIES)
 def test_a_worker_whose_libraries_were_changed_is_replaced(engine: Engine, name: str) -> None:
     _replaced(engine, NOT_MENDED_IN_LIBRARIES[name])
+
+
+def test_a_worker_whose_directory_is_gone_is_replaced(libraries: Environment) -> None:
+    """Where nothing confines it: elsewhere it cannot be deleted."""
+    cache = Path(tempfile.mkdtemp(prefix="cache-"))
+    try:
+        with opened(libraries, cache, isolation="none") as engine:
+            _replaced(engine, Trace(do="os.rmdir(os.getcwd())", look="os.listdir('.')"))
+    finally:
+        shutil.rmtree(cache)
 
 
 def _replaced(engine: Engine, trace: Trace) -> None:
