@@ -123,9 +123,14 @@ def attack_all(folder: Path, setuid: str, rung: str, names: list[str]) -> dict[s
         ann = engine.start(HOLD)
         stack.callback(ann.cancel)
         home = engine.run(WHERE, owner="BOB").value
-        victims["other"] = str(Path(home).parent / "w1" / "mine")
+        theirs = Path(home).parent
+        held = [theirs / "w1" / "mine"]
         if engine.rung is not Rung.BWRAP:  # there, it is in a mount of its own
-            wait_until(Path(victims["other"]).exists, "the other owner's file is there")
+            wait_until(
+                lambda: bool(list(theirs.glob("w*/mine"))), "the other owner's file is there"
+            )
+            held = list(theirs.glob("w*/mine"))
+        victims["other"] = str(held[0])
         return {name: one(engine, source, name, victims) for name in names}
 
 
