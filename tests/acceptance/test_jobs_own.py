@@ -413,7 +413,7 @@ def test_a_hundred_posts_with_one_key_make_one_job(alice: Caller, bob: Caller) -
             for _ in range(3)
         }
         assert len(made) == 1
-    others: list[dict[str, Any]] = [{"times": 4}, {"times": 3, "seed": 5}]
+    others: list[dict[str, Any]] = [{"times": 4}, {"times": 3, "graphicsFlag": True}]
     for members in others:
         body = {"asyncFlag": True, **members}
         other = alice.post(f"{RUNS}/v1/index-apply/own_half", json=body, headers=key)
