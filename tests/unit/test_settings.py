@@ -130,6 +130,14 @@ def test_a_list_can_be_given_as_text(parts: list[str]) -> None:
     assert load_settings({"environment_dirs": text}).environment_dirs == tuple(paths)
 
 
+def test_a_relative_directory_of_the_state_is_made_absolute(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    """The processes of a server have working directories of their own."""
+    assert load_settings({"data": Path("here")}).data == tmp_path / "here"
+
+
 def test_settings_never_change() -> None:
     settings = load_settings()
     with pytest.raises(ValueError, match="frozen"):
