@@ -85,7 +85,7 @@ class Encoder:
             return self._text(values)
         if kinds <= _NUMBERS_AND_FLOATS:
             return self._numbers(values)
-        return self._text([self._plain(v) for v in values])
+        return self._joined([self._plain(v) for v in values])
 
     def one(self, value: Any) -> bytes:
         """Return the value as JSON. Raises TooLong, NotJson or MemoryError."""
@@ -121,7 +121,17 @@ class Encoder:
                     text = _POINT_ZERO.sub(b"", text)
                 return text
         keep = self.keep_point_zero
-        return self._text([plain_float(v, keep) if type(v) is float else v for v in values])
+        return self._joined([plain_float(v, keep) if type(v) is float else v for v in values])
+
+    def _joined(self, plain: list[Any]) -> bytes:
+        """Encode several values, each as it is encoded alone, whatever its neighbours are."""
+        if self._fast is None:
+            return self._text(plain)
+        try:
+            text: bytes = self._fast(plain)
+        except (TypeError, RecursionError):
+            return b"[%b]" % b",".join([self._text(v) for v in plain])
+        return text
 
     def _text(self, plain: Any) -> bytes:
         """Encode what `to_plain` made."""

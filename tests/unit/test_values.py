@@ -114,6 +114,8 @@ def test_many_numbers_are_the_references_bytes(encoder: Encoder, values: list[An
 
 
 @given(encoder=encoders, values=st.lists(values, max_size=5))
+@example(encoder=Encoder(False, False, 0, orjson), values=[1 << 64, 1e-07])
+@example(encoder=Encoder(False, False, 0, orjson), values=["text", 1 << 64, 1e-07])
 def test_one_and_many_agree(encoder: Encoder, values: list[Any]) -> None:
     try:
         single = [encoder.one(v) for v in values]
