@@ -228,7 +228,7 @@ class LibraryModel(RuleBasedStateMachine):
     def what_is_known_is_true(self) -> None:
         if not hasattr(self, "library"):
             return
-        for reader, name, owner in list(self.library._cache):
+        for reader, name, owner in list(self.library._known._values):
             script = self.library.known(reader, name, owner, 0.0)
             key = self.meant(reader, name, None if owner is None else owner.upper())
             assert script is not None

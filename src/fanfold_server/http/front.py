@@ -124,11 +124,13 @@ class Front:
         if not request_id:
             request_id = f"{self._id_prefix}{self._new_id():x}"
         scope["fanfold.request_id"] = request_id
+        # Taken out: it holds the scope, and what holds itself waits for the garbage collector.
+        cycle = scope.pop(CYCLE, None)
         sent_path = scope["path"]
         method = scope["method"]
         scope = self._as_meant(scope)
         path = scope["path"]
-        answer = Answer(send, (b"x-request-id", request_id.encode()), scope.get(CYCLE))
+        answer = Answer(send, (b"x-request-id", request_id.encode()), cycle)
         try:
             if body_bytes:
                 receive = _within(self._longest_body(method, path), body_bytes, receive)

@@ -37,6 +37,7 @@ from fanfold_server.model.errors import (
     WrongCredentials,
 )
 from fanfold_server.service.passwords import Passwords
+from fanfold_server.service.remembering import Remembered
 from fanfold_server.service.tokens import AccessTokens, Verified, Verifier, require_login
 from fanfold_server.store.port import AccountStore, Credentials, Failures, SessionStore
 
@@ -122,10 +123,8 @@ class Access:
         self._session_lifetime = timedelta(seconds=session_lifetime_s)
         self._limits = limits or LoginLimits()
         self._now = now
-        self._monotonic = monotonic
         self._has_accounts = False
-        self._cache: dict[bytes, tuple[Actor, float]] = {}
-        self._generation = 0
+        self._known = Remembered[bytes, Actor](size=CACHE_SIZE, monotonic=monotonic)
 
     # -------------------------------------------------------------------------------- tokens
 
@@ -139,8 +138,7 @@ class Access:
         Returns:
             None if the token has to be put to `authenticate`.
         """
-        entry = self._cache.get(token)
-        return entry[0] if entry is not None and now < entry[1] else None
+        return self._known.known(token, now)
 
     async def authenticate(self, token: bytes) -> Actor:
         """Verify a token against the store, and remember it for `CACHE_LIFETIME_S`.
@@ -149,13 +147,11 @@ class Access:
             TokenExpired: it was good and has ended.
             Unauthenticated: it was never issued, or is revoked, or its account is disabled.
         """
-        generation, asked = self._generation, self._monotonic()
+        return await self._known.ask(token, lambda: self._actor(token))
+
+    async def _actor(self, token: bytes) -> tuple[Actor, float]:
         found = await self._verified(token)
-        if generation == self._generation:  # else a change in between may be about this token
-            if len(self._cache) >= CACHE_SIZE:
-                self._cache.clear()
-            self._cache[token] = (found.actor, asked + min(found.life_s, CACHE_LIFETIME_S))
-        return found.actor
+        return found.actor, min(found.life_s, CACHE_LIFETIME_S)
 
     async def _verified(self, token: bytes) -> Verified:
         record = await self._sessions.token(_digest(token))
@@ -351,8 +347,7 @@ class Access:
             raise UnknownUser(f'There is no user "{name}".', user=name)
 
     def _forget_verified(self) -> None:
-        self._generation += 1
-        self._cache.clear()
+        self._known.forget()
 
     async def _open_session(self, login: Credentials) -> Token:
         now = self._now()

@@ -27,6 +27,7 @@ from fanfold_server.model.errors import (
 from fanfold_server.model.script import Grant, Script, ScriptType
 from fanfold_server.service import sources
 from fanfold_server.service.access import utc_now
+from fanfold_server.service.remembering import Remembered
 from fanfold_server.service.tokens import require_script
 from fanfold_server.store.port import AccountStore, Creator, Draft, Found, ScriptStore
 
@@ -67,9 +68,9 @@ class Library:
         self._accounts = accounts
         self._max_source_bytes = max_source_bytes
         self._now = now
-        self._monotonic = monotonic
-        self._cache: dict[tuple[str, str, str | None], tuple[Script, float]] = {}
-        self._generation = 0
+        self._known = Remembered[tuple[str, str, str | None], Script](
+            size=CACHE_SIZE, monotonic=monotonic
+        )
 
     # ------------------------------------------------------------------------------- reading
 
@@ -85,8 +86,7 @@ class Library:
         Returns:
             The current version; None if the question has to be put to `resolve`.
         """
-        entry = self._cache.get((caller, name, owner))
-        return entry[0] if entry is not None and now < entry[1] else None
+        return self._known.known((caller, name, owner), now)
 
     async def resolve(
         self, actor: Actor, name: str, owner: str | None = None, version: int | None = None
@@ -103,7 +103,18 @@ class Library:
             UnknownScript: there is none that `actor` may use.
             UnknownVersion: there is, but not in this version.
         """
-        generation, asked = self._generation, self._monotonic()
+        if version is not None:
+            return await self.load(actor, name, owner, version)
+
+        async def find() -> tuple[Script, float]:
+            return await self.load(actor, name, owner), CACHE_LIFETIME_S
+
+        return await self._known.ask((actor.name, name, owner), find)
+
+    async def load(
+        self, actor: Actor, name: str, owner: str | None = None, version: int | None = None
+    ) -> Script:
+        """Read a script: whoever may run it may read it. As `resolve`, past what is remembered."""
         found = await self._find(actor, name, owner, version)
         if found.script is None:
             raise UnknownVersion(
@@ -112,17 +123,7 @@ class Library:
                 name=name,
                 newestVersion=found.newest,
             )
-        if version is None and generation == self._generation:
-            if len(self._cache) >= CACHE_SIZE:
-                self._cache.clear()
-            self._cache[actor.name, name, owner] = (found.script, asked + CACHE_LIFETIME_S)
         return found.script
-
-    async def load(
-        self, actor: Actor, name: str, owner: str | None = None, version: int | None = None
-    ) -> Script:
-        """Read a script: whoever may run it may read it. As `resolve`, past what is remembered."""
-        return await self.resolve(actor, name, owner, version)
 
     async def versions(self, actor: Actor, name: str, owner: str | None = None) -> list[Script]:
         """List all versions of a script, newest first.
@@ -331,8 +332,7 @@ class Library:
         try:
             yield
         finally:
-            self._generation += 1
-            self._cache.clear()
+            self._known.forget()
 
 
 def _owner(actor: Actor, *, is_global: bool) -> str:

@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from datetime import datetime
 
 from sqlalchemy import delete, insert, select
 
 from fanfold_server.model.audit import AuditEntry, AuditFilter
+from fanfold_server.store.prepared import Prepared
 from fanfold_server.store.schema import audit
 from fanfold_server.store.sql_accounts import Transactions
+from fanfold_server.store.writing import Transaction, Writer
 
 _NAMES = [field.name for field in fields(AuditEntry)]
+_APPEND = Prepared(insert(audit), _NAMES)
 
 
 class SqlAudit:
     """`AuditStore` over SQL."""
 
-    def __init__(self, database: Transactions) -> None:
+    def __init__(self, database: Transactions, writer: Writer) -> None:
         self._database = database
+        self._writer = writer
 
     async def append(self, entries: Sequence[AuditEntry]) -> None:
-        if entries:
-            async with self._database.write() as connection:
-                await connection.execute(insert(audit), [asdict(entry) for entry in entries])
+        if not entries:
+            return
+
+        def insert_all(transaction: Transaction) -> None:
+            rows = [{name: getattr(entry, name) for name in _NAMES} for entry in entries]
+            _APPEND.run_each(transaction.connection, rows)
+
+        await self._writer.run(insert_all, synced=False)
 
     async def entries(
         self, which: AuditFilter, *, limit: int, below: int | None = None
