@@ -29,6 +29,7 @@ from typing import Any
 
 from fanfold_runtime import loop
 from fanfold_runtime import protocol as p
+from fanfold_runtime.baseline import Baseline
 from fanfold_runtime.channel import Channel, Closed
 
 MAX_LEN = 5000
@@ -58,7 +59,8 @@ class Worker:
                 home = os.path.join(folder, "w%d" % number)
                 os.mkdir(home)
                 os.chdir(home)
-                loop.main(theirs, their_side, log, {"python": platform.python_version()})
+                hello = {"python": platform.python_version()}
+                loop.main(theirs, their_side, log, hello, Baseline())
                 status = 0
             finally:
                 os._exit(status)

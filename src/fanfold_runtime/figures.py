@@ -7,7 +7,6 @@ figure renders and closes it, so that it is not captured again at the end.
 from __future__ import annotations
 
 import io
-import sys
 from typing import Any
 
 from fanfold_runtime.imports import Watcher
@@ -47,7 +46,7 @@ class Figures:
     def _hook(self, plt: Any) -> None:
         """Take over `show` and keep the backend; `plt` has just been imported."""
         self._plt = plt
-        settle(plt)
+        plt.switch_backend("agg")
 
         def show(*_args: object, **_kwargs: object) -> None:
             """Render every open figure, then close them."""
@@ -89,13 +88,6 @@ class Figures:
             buffer = io.BytesIO()
             figure.savefig(buffer, format="png", dpi=DPI)
             self._images.append((buffer.getvalue(), _title(figure)))
-
-
-def settle(plt: Any = None) -> None:
-    """Choose the backend for good, if pyplot has been imported."""
-    plt = plt or sys.modules.get("matplotlib.pyplot")
-    if plt is not None:
-        plt.switch_backend("agg")
 
 
 def _keep_backend(matplotlib: Any) -> None:

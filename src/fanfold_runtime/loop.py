@@ -17,10 +17,10 @@ from typing import Any
 
 from fanfold_runtime import asking
 from fanfold_runtime import protocol as p
+from fanfold_runtime.baseline import Baseline
 from fanfold_runtime.capture import Output
 from fanfold_runtime.channel import Channel, Closed
-from fanfold_runtime.figures import Figures, Image
-from fanfold_runtime.imports import Watcher
+from fanfold_runtime.figures import Image
 from fanfold_runtime.jsontext import make_encoder
 from fanfold_runtime.loading import Program, unload
 from fanfold_runtime.plain import NotJson
@@ -49,15 +49,17 @@ class Worker:
         channel: to the server.
         side: the socket over which open files come, and over which calls ask.
         log_file: descriptor of the file that takes descriptors 1 and 2.
+        baseline: the libraries before any run.
     """
 
-    def __init__(self, channel: Channel, side: socket.socket, log_file: int) -> None:
+    def __init__(
+        self, channel: Channel, side: socket.socket, log_file: int, baseline: Baseline
+    ) -> None:
         self._channel = channel
         self._side = side
         self._output = Output(log_file)
-        watcher = Watcher()
-        self._figures = Figures(watcher)
-        self._restorer = Restorer(self._output, watcher)
+        self._figures = baseline.figures
+        self._restorer = Restorer(self._output, baseline)
         self._programs: collections.OrderedDict[bytes, Program] = collections.OrderedDict()
         self._orjson = find_orjson()
         self._ticker: Ticker | None = None
@@ -274,11 +276,17 @@ class Worker:
             return
 
 
-def main(sock: socket.socket, side: socket.socket, log_file: int, hello: dict[str, Any]) -> None:
+def main(
+    sock: socket.socket,
+    side: socket.socket,
+    log_file: int,
+    hello: dict[str, Any],
+    baseline: Baseline,
+) -> None:
     """Run a worker on its sockets until it ends. `hello` is the object of the HELLO frame."""
     channel = Channel(sock)
     os.register_at_fork(after_in_child=channel.abandon)
-    worker = Worker(channel, side, log_file)
+    worker = Worker(channel, side, log_file, baseline)
     os.register_at_fork(after_in_child=worker.abandon)
     channel.write(p.HELLO, _dumps(dict(hello, pid=os.getpid())).encode())
     worker.serve()

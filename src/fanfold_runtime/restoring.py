@@ -28,12 +28,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from fanfold_runtime import datastores, oml
-from fanfold_runtime.fingerprint import MODULES, Fingerprint
-from fanfold_runtime.libraries import Libraries
 
 if TYPE_CHECKING:
+    from fanfold_runtime.baseline import Baseline
     from fanfold_runtime.capture import Output
-    from fanfold_runtime.imports import Watcher
 
 MEMORY_GROWTH_BYTES = 512 << 20
 """Resident memory that a worker may gain before it is replaced."""
@@ -51,15 +49,13 @@ class Restorer:
 
     Args:
         output: descriptors 1 and 2 and the streams on them.
-        watcher: tells which libraries are imported.
+        baseline: the libraries.
     """
 
-    def __init__(self, output: Output, watcher: Watcher) -> None:
+    def __init__(self, output: Output, baseline: Baseline) -> None:
         self._output = output
-        self._functions = Fingerprint()
-        for name in MODULES:
-            watcher.on(name, self._functions.add)
-        self._libraries = Libraries(watcher)
+        self._functions = baseline.functions
+        self._libraries = baseline.libraries
         self._ours = [(vars(module), dict(vars(module))) for module in (oml, datastores)]
         self._interpreter = _Interpreter()
         self._threads = _count_threads()

@@ -24,7 +24,7 @@ from typing import Any
 
 from fanfold_runtime import kernel, loop, oml, watchdog
 from fanfold_runtime import tables as _tables  # noqa: F401  # later there is no path to it
-from fanfold_runtime.figures import settle
+from fanfold_runtime.baseline import Baseline
 from fanfold_runtime.removing import remove
 from fanfold_runtime.wall import Wall, probe
 
@@ -126,7 +126,7 @@ class Zygote:
             },
         }
         _leave_path()
-        settle()
+        self._baseline = Baseline()
         gc.collect()
         gc.freeze()
         self._wake_w.setblocking(False)
@@ -277,7 +277,7 @@ class Zygote:
         sock.setblocking(True)
         rows_sock = socket.socket(fileno=side)
         rows_sock.setblocking(True)
-        loop.main(sock, rows_sock, log_file, self._hello)
+        loop.main(sock, rows_sock, log_file, self._hello, self._baseline)
 
     def _place(self, number: int) -> str:
         return os.path.join(self._home, "w%d" % number)

@@ -1,0 +1,31 @@
+"""The libraries as they are before any of the user's code, and what watches over them.
+
+Made once, by who forks workers, after it has imported what it preloads: a worker that looked
+through the libraries itself would touch, and so copy, thousands of pages, which takes longer than
+to fork it. What is imported later is added when it is.
+"""
+
+from __future__ import annotations
+
+from fanfold_runtime.figures import Figures
+from fanfold_runtime.fingerprint import MODULES, Fingerprint
+from fanfold_runtime.imports import Watcher
+from fanfold_runtime.libraries import Libraries
+
+
+class Baseline:
+    """What a worker inherits.
+
+    Attributes:
+        figures: captures what is drawn.
+        functions: those that must not be replaced.
+        libraries: settings that are put back.
+    """
+
+    def __init__(self) -> None:
+        watcher = Watcher()
+        self.figures = Figures(watcher)
+        self.functions = Fingerprint()
+        for name in MODULES:
+            watcher.on(name, self.functions.add)
+        self.libraries = Libraries(watcher)
