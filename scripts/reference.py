@@ -20,6 +20,7 @@ from typing import Any, cast, get_args
 
 import click
 from client_reference import client_methods
+from pydantic import BaseModel
 
 from fanfold.cli import main as fanfold
 from fanfold.cli import talking
@@ -28,6 +29,7 @@ from fanfold_server.http.errors import status_of
 from fanfold_server.http.run_schemas import openapi_paths
 from fanfold_server.model import errors, outcome
 from fanfold_server.model.outcome import FailureKind
+from fanfold_server.setting_types import LevelLimits
 from fanfold_server.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -106,15 +108,21 @@ def settings() -> Iterator[str]:
     yield ""
     yield "A wrong value or an unknown name in the file stops the start, and is named."
     yield ""
-    yield from _table("setting | default | allowed | meaning", _setting_rows())
+    yield from _table("setting | default | allowed | meaning", _setting_rows(Settings))
+    yield "## Limits of a service level"
+    yield ""
+    yield "Members of a table of `levels`, such as `[levels.LOW]`;"
+    yield "[Set limits](../howto/limits.md) shows their use."
+    yield ""
+    yield from _table("member | default | allowed | meaning", _setting_rows(LevelLimits))
 
 
-def _setting_rows() -> Iterator[tuple[str, ...]]:
-    for name, field in Settings.model_fields.items():
+def _setting_rows(model: type[BaseModel]) -> Iterator[tuple[str, ...]]:
+    for name, field in model.model_fields.items():
         default = COMPUTED.get(name)
         if default is None:
             value = field.get_default(call_default_factory=True, validated_data={})
-            default = "none" if value in (None, ()) else f"`{_toml(value)}`"
+            default = "none" if value in (None, (), {}) else f"`{_toml(value)}`"
         yield (
             f"`{name}`",
             default,
@@ -138,7 +146,14 @@ def _allowed(annotation: Any, metadata: list[Any]) -> str:
         for name, sign in BOUNDS.items()
         if getattr(limit, name, None) is not None
     ]
-    kinds = {"bool": "true or false", "tuple": "list", "Path": "path", "int": "integer"}
+    kinds = {
+        "bool": "true or false",
+        "tuple": "list",
+        "Path": "path",
+        "Mapping": "table",
+        "float": "number",
+        "int": "integer",
+    }
     text = str(annotation)
     kind = next((word for key, word in kinds.items() if key in text), "text")
     return f"{kind} {', '.join(bounds)}".rstrip()

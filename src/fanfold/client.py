@@ -9,15 +9,13 @@ from urllib.parse import urlsplit
 
 from fanfold import errors
 from fanfold import profile as profiles
-from fanfold.datastores import Datastores
-from fanfold.environments import Environments
 from fanfold.faults import NotLoggedIn
 from fanfold.jobs import JOBS, Job
 from fanfold.messages import Give, Request, Steps, query
 from fanfold.options import Options
 from fanfold.progress import Display
 from fanfold.records import JobInfo, read
-from fanfold.repository import Scripts, Tables
+from fanfold.repository import Environments, Scripts, Tables
 from fanfold.runs import Run, Runs, answer_of
 from fanfold.session import Login, Session
 from fanfold.transport import Awaiting, Blocking
@@ -70,7 +68,6 @@ class _Client(Runs[D, Any], Generic[D]):
     Attributes:
         scripts, script: stored functions; the latter is OML4Py's name.
         tables: tables that queries may name.
-        ds: objects that are kept between runs.
         environments: where functions run.
         jobs: one's jobs.
     """
@@ -97,35 +94,17 @@ class _Client(Runs[D, Any], Generic[D]):
         """Take up a job by its id, also one that another process has submitted."""
         return Job(self._driver, self._session, self._display, job_id, self._options)
 
-    @property
-    def ds(self) -> Datastores[D]:
-        """Objects that are kept between runs, by OML4Py's name."""
-        # what is saved and loaded is so in the environment of `using`, and is no run of the user's
-        plain = Options(
-            environment=self._options.environment, service=self._options.service, frames=False
-        )
-        twin = self.using(**vars(plain))
-        return Datastores(self._driver, self._session, self._display, twin, self._options)
-
     @verb
     def grant(self, name: str, typ: str = "pyqscript", user: str | None = None) -> Steps[None]:
-        """Grant a script or a datastore, as OML4Py's `oml.grant`; to everyone without a user.
-
-        Args:
-            typ: "pyqscript" or "datastore".
-        """
-        if _is_datastore(typ):
-            yield from Datastores.grant.steps(self.ds, name, user)
-        else:
-            yield from Scripts.grant.steps(self.scripts, name, user)
+        """Grant a script, as OML4Py's `oml.grant`; to everyone without a user."""
+        _only_scripts(typ)
+        yield from Scripts.grant.steps(self.scripts, name, user)
 
     @verb
     def revoke(self, name: str, typ: str = "pyqscript", user: str | None = None) -> Steps[None]:
         """Take a grant back, as OML4Py's `oml.revoke`."""
-        if _is_datastore(typ):
-            yield from Datastores.revoke.steps(self.ds, name, user)
-        else:
-            yield from Scripts.revoke.steps(self.scripts, name, user)
+        _only_scripts(typ)
+        yield from Scripts.revoke.steps(self.scripts, name, user)
 
     @verb
     def log_in(self) -> Steps[str]:
@@ -148,13 +127,11 @@ class _Client(Runs[D, Any], Generic[D]):
 
     def _finish(self, run: Run) -> Steps[Any]:
         """Wait for the value. Where somebody looks on, a fan-out is a job, to show how it goes."""
-        wanted = run.options.want_a_job
-        if wanted or (self._display.on and run.verb in _FAN_OUT):
+        if self._display.on and run.verb in _FAN_OUT:
             try:
                 job = yield from submitted(run, self._driver, self._session, self._display)
             except errors.JobsUnavailable:
-                if wanted:
-                    raise  # else it shows no bar
+                pass  # it shows no bar then
             else:
                 result = yield from Job.result.steps(job)
                 yield from Job.delete.steps(job)
@@ -230,9 +207,9 @@ class AsyncClient(_Client[Awaiting]):
         verify: bool | str = True,
     ) -> None:
         session = session_for(url, username, password, token, profile)
-        display = Display(progress)
-        driver = Awaiting(session.url, verify=verify, asks=display.on)
-        super().__init__(driver, session, display, Options())
+        super().__init__(
+            Awaiting(session.url, verify=verify), session, Display(progress), Options()
+        )
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -293,7 +270,6 @@ def _kept_session(kept: profiles.Profile, name: str, file: Path) -> Session:
     return Session(kept.url, Login(token=kept.token, expires=kept.expires), renewed=renewed)
 
 
-def _is_datastore(typ: str) -> bool:
-    if typ not in {"pyqscript", "datastore"}:
-        raise ValueError(f'typ is "{typ}"; it can be "pyqscript" or "datastore".')
-    return typ == "datastore"
+def _only_scripts(typ: str) -> None:
+    if typ != "pyqscript":
+        raise ValueError(f'typ is "{typ}"; here it can only be "pyqscript".')

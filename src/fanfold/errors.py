@@ -369,6 +369,30 @@ class CallNoRows(CallFailed, code=3014):
     """The job's rows are gone."""
 
 
+class CallOutOfCpuTime(CallFailed, code=3015):
+    """The call took more processor time than it may."""
+
+
+class CallOutOfProcesses(CallFailed, code=3016):
+    """The call wanted more processes or threads than it may have."""
+
+
+class CallOutOfFiles(CallFailed, code=3017):
+    """The call wanted more open files than it may have."""
+
+
+class CallOutOfSpace(CallFailed, code=3018):
+    """The call wanted more room for temporary files than it may have."""
+
+
+class CallFileTooLarge(CallFailed, code=3019):
+    """The call wrote a file that is larger than it may be."""
+
+
+class CallTooMuchOutput(CallFailed, code=3020):
+    """The call printed more than it may."""
+
+
 BY_CODE: dict[int, type[FanfoldError]] = {
     1024: CallTooLong,
     1026: CallPrinted,
@@ -449,6 +473,12 @@ BY_CODE: dict[int, type[FanfoldError]] = {
     3012: CallNoArrow,
     3013: CallUnreadableRows,
     3014: CallNoRows,
+    3015: CallOutOfCpuTime,
+    3016: CallOutOfProcesses,
+    3017: CallOutOfFiles,
+    3018: CallOutOfSpace,
+    3019: CallFileTooLarge,
+    3020: CallTooMuchOutput,
     5000: ServerError,
     5001: Unexpected,
     5002: EngineUnavailable,

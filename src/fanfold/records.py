@@ -62,59 +62,6 @@ class Environment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BuiltEnvironment:
-    """An environment that the server has built; `version` is the one in which runs take place.
-
-    Attributes:
-        packages: name and version of each.
-        jobs: how many jobs want it that have not ended, by owner.
-    """
-
-    name: str
-    version: int
-    versions: list[int]
-    owner: str = ""
-    description: str = ""
-    tags: Mapping[str, str] | None = None
-    kind: str = ""
-    maker: str = ""
-    python: str = ""
-    package_count: int = 0
-    size_bytes: int = 0
-    created: str = ""
-    last_used: str | None = None
-    jobs: Mapping[str, int] | None = None
-    packages: Mapping[str, str] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Build:
-    """The making of an environment.
-
-    Attributes:
-        state: waiting, running, ready or failed.
-        step: of it: wait, solve, install, compile, activate, probe or ready.
-        progress: how much is done: 0 to 1.
-        version: that it has made, or has found.
-    """
-
-    id: str
-    name: str
-    state: str
-    step: str = ""
-    progress: float = 0.0
-    owner: str = ""
-    created: str = ""
-    finished: str | None = None
-    version: int | None = None
-    error: str | None = None
-
-    @property
-    def has_ended(self) -> bool:
-        return self.state in {"ready", "failed"}
-
-
-@dataclass(frozen=True, kw_only=True)
 class JobInfo:
     """A job as it stood when the server was asked.
 
@@ -122,10 +69,6 @@ class JobInfo:
         times: how many calls; `returned` and `failed` of them have an outcome.
         eta: seconds that the rest will take, with the ends of their band; None if not known.
         error: why it has no result, if it has none.
-        result_table: name, state (waiting, written, failed) and error of the table as which the
-            result is written.
-        stopped: `at` and `asked`, of a job that ended before its last call because its mean was
-            known well enough.
     """
 
     id: str
@@ -156,8 +99,6 @@ class JobInfo:
     eta: Mapping[str, float] | None = None
     error: Mapping[str, Any] | None = None
     parameters: str = "{}"
-    result_table: Mapping[str, Any] | None = None
-    stopped: Mapping[str, int] | None = None
 
     @property
     def has_ended(self) -> bool:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from typing_extensions import Self
+
 from fanfold import errors, functions, uploads
 from fanfold.messages import RUN_LIMIT_S, Request, Steps, json_body, path
 from fanfold.options import Options
@@ -19,8 +21,6 @@ from fanfold.values import decode, parameters_text
 from fanfold.verbs import D, Part, verb
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
-
     from fanfold.progress import Display
     from fanfold.session import Session
 
@@ -30,7 +30,6 @@ Function = Callable[..., Any] | str
 """A stored name, a source text, or a function."""
 
 RUNS = "/oml/api/py-scripts/v2"
-_OWN_TABLES = "EMBEDDED"
 
 
 @dataclass(frozen=True)
@@ -190,7 +189,6 @@ class Runs(Part[D], Generic[D, R]):
             body["input"] = data
             return (yield from self._finish(Run(name, script, owner, body, self._options)))
         body["input"] = yield from uploads.keep(self._session, data)
-        body["source"] = _OWN_TABLES  # whatever database is the default, or was named
         try:
             return (yield from self._finish(Run(name, script, owner, body, self._options)))
         finally:
@@ -224,11 +222,12 @@ def answer_of(run: Run, said: Mapping[str, Any]) -> Any:
     if run.options.raw:
         return said
     result = decode(run.verb, said.get("result"), graphics=run.graphics, frames=run.options.frames)
-    for failure in said.get("errors") or ():
+    failures = said.get("errors") or []
+    if not failures or run.graphics:
+        return result
+    for failure in failures:
         exc = failure_of(failure)
-        if run.graphics and run.verb in {"index-apply", "row-apply"}:
-            result.insert(failure["index"] - 1, exc)  # they come by index, and have left no place
-        elif run.verb == "index-apply":
+        if run.verb == "index-apply":
             result[failure["index"] - 1] = exc
         elif run.verb == "group-apply":
             result[failure["name"]] = exc

@@ -11,6 +11,7 @@ from fanfold_runtime.figures import Figures
 from fanfold_runtime.fingerprint import MODULES, Fingerprint
 from fanfold_runtime.imports import Watcher
 from fanfold_runtime.libraries import Libraries
+from fanfold_runtime.threads import Threads
 
 
 class Baseline:
@@ -20,6 +21,7 @@ class Baseline:
         figures: captures what is drawn.
         functions: those that must not be replaced.
         libraries: settings that are put back.
+        threads: how many they use.
     """
 
     def __init__(self) -> None:
@@ -29,3 +31,4 @@ class Baseline:
         for name in MODULES:
             watcher.on(name, self.functions.add)
         self.libraries = Libraries(watcher)
+        self.threads = Threads()

@@ -60,6 +60,7 @@ class Worker:
         self._output = Output(log_file)
         self._figures = baseline.figures
         self._restorer = Restorer(self._output, baseline)
+        self._threads = baseline.threads
         self._programs: collections.OrderedDict[bytes, Program] = collections.OrderedDict()
         self._orjson = find_orjson()
         self._ticker: Ticker | None = None
@@ -84,6 +85,8 @@ class Worker:
             elif kind == p.RUN:
                 run = self._run = Run(body, self._programs, self._orjson, self._side)
                 self._asker.run = run.number
+                if run.threads and run.threads != self._threads.number:
+                    self._threads.set(run.threads, self._restorer.keep_variables)
             elif kind == p.END:
                 unfit = self._end()
                 if unfit:

@@ -51,14 +51,17 @@ The server takes one ask of a worker at a time, and only for the run that the wo
 answers as that run's caller. An answer is told from files for a RUN by its first byte, which is
 `{`; one that nobody waits for any more (a signal handler raised) is dropped, by its number.
 
-**Zygote messages** are one JSON object a line. A `fork` comes with three descriptors (SCM_RIGHTS):
-the worker's sockets, that of frames first, and the file that takes its descriptors 1 and 2.
+**Zygote messages** are one JSON object a line. A `fork` comes with descriptors (SCM_RIGHTS): the
+worker's sockets, that of frames first, the file that takes its descriptors 1 and 2, and `d` files
+to which the worker writes "0" before anything else, and so joins its control groups.
 
-    server → zygote   {"op":"fork","id":n}  {"op":"kill","id":n}
+    server → zygote   {"op":"fork","id":n,"doors":d}  {"op":"kill","id":n}  {"op":"measure","id":n}
     zygote → server   {"op":"ready",…}  {"op":"forked","id":n,"pid":p}
-                      {"op":"exited","id":n,"status":s,"strays":k,"memory_kib":m}
+                      {"op":"exited","id":n,"status":s,"strays":k,"memory_kib":m,"tmp_kib":t}
+                      {"op":"measured","id":n,"cpu_ms":c}
 
-`memory_kib` is what a worker was killed for: it and all that it had started took that much; or 0.
+`memory_kib` and `tmp_kib` are what a worker was killed for: it and all that it had started took
+that much memory, its files that much room; or 0. `cpu_ms` is the processor time of the same.
 
 No pickle anywhere: each side treats the other's bytes as data.
 """
@@ -95,8 +98,9 @@ METERS = 70
 SOURCE_HEADER = struct.Struct("<32sH")
 """digest, length of the entry function's name."""
 
-RUN_HEADER = struct.Struct("<I32sQHIQI")
-"""run, digest, seed, flags, max_len (0: none), max_value_bytes, max_log_bytes."""
+RUN_HEADER = struct.Struct("<I32sQHIQIH")
+"""run, digest, seed, flags, max_len (0: none), max_value_bytes, max_log_bytes, threads (0: as they
+are)."""
 
 LEASE_HEADER = struct.Struct("<IQQIB")
 """run, start, count, budget_us, careful."""
@@ -162,6 +166,11 @@ NO_FIGURES = 3009
 NO_GENERATOR = 3010
 NO_ARROW = 3012
 UNREADABLE_ROWS = 3013
+OUT_OF_PROCESSES = 3016
+OUT_OF_FILES = 3017
+OUT_OF_SPACE = 3018
+FILE_TOO_LARGE = 3019
+TOO_MUCH_OUTPUT = 3020
 
 
 def frame(kind: int, *parts: bytes) -> list[bytes]:

@@ -71,6 +71,10 @@ class Restorer:
         """Count one more thread as ours."""
         self._threads += 1
 
+    def keep_variables(self, variables: dict[str, str]) -> None:
+        """Set environment variables that belong to how things are put back."""
+        self._interpreter.keep_variables(variables)
+
     def restore(self) -> str | None:
         """Put things back; return why the worker is unfit for another run, or None."""
         try:
@@ -171,6 +175,11 @@ class _Interpreter:
         self._log_level = logging.root.level
         self._log_handlers = list(logging.root.handlers)
         self._processors = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+
+    def keep_variables(self, variables: dict[str, str]) -> None:
+        os.environ.update(variables)
+        self._variables.update(variables)
+        self._encoded = dict(self._environ._data)  # type: ignore[attr-defined]  # noqa: SLF001
 
     def restore(self) -> None:
         for owner, name, value in self._attributes:

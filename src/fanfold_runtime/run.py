@@ -11,6 +11,7 @@ from typing import Any, Callable
 from fanfold_runtime import protocol as p
 from fanfold_runtime.failures import describe
 from fanfold_runtime.figures import Figures, Image, NoMatplotlib
+from fanfold_runtime.hitting import limit_of
 from fanfold_runtime.loading import Program
 from fanfold_runtime.plain import NotJson
 from fanfold_runtime.rows import NoArrow, Rows, UnreadableRows, receive_files
@@ -68,15 +69,17 @@ class Run:
         "seed",
         "seeder",
         "splice",
+        "threads",
         "touched",
     )  # fmt: skip
 
     def __init__(
         self, body: bytes, programs: dict[bytes, Program], orjson: Any, side: socket.socket
     ) -> None:
-        number, digest, seed, flags, max_len, max_value_bytes, max_log_bytes = (
+        number, digest, seed, flags, max_len, max_value_bytes, max_log_bytes, threads = (
             p.RUN_HEADER.unpack_from(body)
         )
+        self.threads: int = threads
         self.number: int = number
         self.has_rows = bool(flags & p.ROWS)
         self._flags: int = flags
@@ -202,6 +205,4 @@ class Run:
             message = "the %s; the limit is %d" % exc.args
             return (p.TOO_LARGE, "OutputTooLarge", message, "")
         name, message, text = describe(exc, self.program.filename)
-        if isinstance(exc, MemoryError):
-            return (p.OUT_OF_MEMORY, name, message, text)
-        return (p.RAISED, name, message, text)
+        return (limit_of(exc) or p.RAISED, name, message, text)

@@ -86,7 +86,8 @@ class Zygote:
     Args:
         control: stream socket to the server.
         config: {"preload": [module names], "limits": {...}, "home": directory, "wall": {...},
-            "memory_kib": of a worker and all that it starts}.
+            "memory_kib": of a worker and all that it starts,
+            "tmp_kib": of its files; 0 where something else limits them}.
     """
 
     def __init__(self, control: socket.socket, config: dict[str, Any]) -> None:
@@ -98,7 +99,10 @@ class Zygote:
         self._pids: dict[int, int] = {}  # id → pid
         self._stopped: dict[int, int] = {}  # pid → the signal that stopped it
         self._taken: dict[int, int] = {}  # pid → the memory for which it was killed, in KiB
+        self._filled: dict[int, int] = {}  # pid → the files for which it was killed, in KiB
         self._memory_kib: int = config["memory_kib"]
+        self._tmp_kib: int = config["tmp_kib"]
+        self._look_at_space = 0.0
         self._buffer = b""
         self._fds: list[int] = []
         self._hello: dict[str, Any] = {}
@@ -162,6 +166,9 @@ class Zygote:
             now = time.monotonic()
             if now >= look_at:
                 self._watch_memory()
+                if self._tmp_kib and now >= self._look_at_space:
+                    self._watch_space()
+                    self._look_at_space = now + watchdog.SPACE_PERIOD_S
                 took = time.monotonic() - now  # long if there are many processes
                 look_at = now + max(watchdog.PERIOD_S, 10 * took)
             if self._wake_r in readable:
@@ -178,9 +185,15 @@ class Zygote:
             taken = watchdog.taken_kib(pid, self._memory_kib)
             if taken:
                 self._taken[pid] = taken
-                for member in watchdog.tree_of(pid):
-                    with contextlib.suppress(OSError):
-                        os.kill(member, signal.SIGKILL)
+                _kill_tree(pid)
+
+    def _watch_space(self) -> None:
+        """Kill workers whose files take more than they may."""
+        for pid, number in self._workers.items():
+            taken = watchdog.space_kib(self._place(number), self._tmp_kib)
+            if taken and pid not in self._filled:
+                self._filled[pid] = taken
+                _kill_tree(pid)
 
     def _leave(self) -> None:
         """End every worker, and then what they started: their orphans come to us as they end."""
@@ -226,29 +239,34 @@ class Zygote:
         for line in lines:
             message = json.loads(line)
             if message["op"] == "fork":
-                channel, side, log_file = self._fds[:3]
-                del self._fds[:3]
-                self._fork(message["id"], channel, side, log_file)
+                count = 3 + message["doors"]
+                (channel, side, log_file, *doors), self._fds = self._fds[:count], self._fds[count:]
+                self._fork(message["id"], channel, side, log_file, doors)
+            elif message["op"] == "measure" and message["id"] in self._pids:
+                cpu_ms = watchdog.cpu_ms(self._pids[message["id"]])
+                self._say(op="measured", id=message["id"], cpu_ms=cpu_ms)
             elif message["op"] == "kill" and message["id"] in self._pids:
                 _kill_group(self._pids[message["id"]])
         return True
 
     # ------------------------------------------------------------------ workers
 
-    def _fork(self, number: int, channel: int, side: int, log_file: int) -> None:
+    def _fork(self, number: int, channel: int, side: int, log_file: int, doors: list[int]) -> None:
         pid = os.fork()
         if pid == 0:
             status = 1
             try:
+                for door in doors:  # of its control group: before anything counts for it
+                    os.write(door, b"0")
+                    os.close(door)
                 self._become_worker(number, channel, side, log_file)
                 status = 0
             except BaseException:
                 traceback.print_exc()
             finally:
                 os._exit(status)
-        os.close(channel)
-        os.close(side)
-        os.close(log_file)
+        for descriptor in (channel, side, log_file, *doors):
+            os.close(descriptor)
         self._workers[pid] = number
         self._pids[number] = pid
         self._say(op="forked", id=number, pid=pid)
@@ -305,13 +323,14 @@ class Zygote:
                 continue
             del self._workers[pid], self._pids[number]
             _kill_group(pid, collected=True)  # the group lives on while any member does
-            ended.append((number, self._stopped.pop(pid, status), self._taken.pop(pid, 0)))
+            taken = self._taken.pop(pid, 0), self._filled.pop(pid, 0)
+            ended.append((number, self._stopped.pop(pid, status), taken))
         if ended:
             strays = self._sweep()
-            for number, status, taken in ended:
+            for number, status, (memory_kib, tmp_kib) in ended:
                 remove(self._place(number))
-                said = {"id": number, "status": status, "strays": strays, "memory_kib": taken}
-                self._say(op="exited", **said)
+                said = {"id": number, "status": status, "strays": strays}
+                self._say(op="exited", memory_kib=memory_kib, tmp_kib=tmp_kib, **said)
 
     def _sweep(self) -> int:
         """Kill every child that is no worker, and theirs, until none is left; return how many."""
@@ -351,6 +370,13 @@ def _children() -> list[int]:
             except OSError:
                 continue
     return found
+
+
+def _kill_tree(pid: int) -> None:
+    """Kill a worker and all that it has started and that has not been orphaned."""
+    for member in watchdog.tree_of(pid):
+        with contextlib.suppress(OSError):
+            os.kill(member, signal.SIGKILL)
 
 
 def _kill_group(pid: int, collected: bool = False) -> None:

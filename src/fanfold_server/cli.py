@@ -92,11 +92,11 @@ def _option(name: str, field: FieldInfo) -> click.Option:
         shown = "on" if default else "off"
     else:
         shown = ",".join(default) if isinstance(default, tuple) else str(default)
-    notes = [] if default in (None, ()) else [f"default: {shown}"]
+    notes = [] if default in (None, (), {}) else [f"default: {shown}"]
     text = f"{field.description}  [{'; '.join([*notes, f'FANFOLD_{name.upper()}'])}]"
     if field.annotation is bool:
         return click.Option([f"{flag}/--no-{flag[2:]}"], default=None, help=text)
-    shapes = {"Literal": "WORD", "Path": "PATH", "int": "N"}
+    shapes = {"Literal": "WORD", "Path": "PATH", "Mapping": "JSON", "int": "N", "float": "N"}
     kind = str(field.annotation)
     metavar = next((shape for word, shape in shapes.items() if word in kind), "TEXT")
     return click.Option([flag], metavar=metavar, help=text)

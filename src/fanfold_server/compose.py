@@ -60,6 +60,7 @@ from fanfold_server.store.port import Blobs, Quota
 from fanfold_server.store.sql import Store
 from fanfold_server.workshop import (
     engine_options,
+    level_timeouts,
     make_folders,
     make_shelf,
     open_provisioning,
@@ -207,6 +208,7 @@ async def _open_running(
             stored_bytes=settings.max_user_stored_mib * MIB,
         ),
         hosts=Hosts(settings.callback_hosts),
+        level_timeout_s=level_timeouts(settings),
         rows=rows.source,
         tables=tables,
     )
@@ -229,6 +231,7 @@ async def _open_running(
                 engine=engine,
                 rows=rows.source,
                 timeout_s=settings.sync_timeout_s,
+                level_timeout_s=level_timeouts(settings),
                 max_answer_bytes=max_answer_bytes,
             )
             health = engine.describe
@@ -241,6 +244,7 @@ async def _open_running(
                 blobs=blobs,
                 signals=store.signals,
                 timeout_s=settings.sync_timeout_s,
+                level_timeout_s=level_timeouts(settings),
                 max_answer_bytes=max_answer_bytes,
                 rows=rows.source,
             )

@@ -47,7 +47,7 @@ def examine(settings: Settings) -> dict[str, Any]:
         climb,
         require,
     )
-    from fanfold_server.workshop import make_sandbox
+    from fanfold_server.workshop import make_sandbox, open_groups
 
     whole = climb(try_all=True)
     reason = None
@@ -56,6 +56,9 @@ def examine(settings: Settings) -> dict[str, Any]:
         require(ladder, settings.isolation_required)
     except IsolationMissing as exc:
         ladder, reason = whole, str(exc)
+    groups = open_groups(settings)
+    if isinstance(groups, str) and settings.cgroup == "required":
+        reason = reason or f"cgroup: required, and no control group can be made: {groups}"
     rungs = [
         {
             "rung": rung.word,
@@ -72,7 +75,12 @@ def examine(settings: Settings) -> dict[str, Any]:
         "kernel": platform.release(),
         "machine": platform.machine(),
         "landlock": whole.landlock,
-        "isolation": make_sandbox(settings, ladder).describe(),
+        "cgroup": {
+            "works": not isinstance(groups, str),
+            "why_not": groups if isinstance(groups, str) else None,
+            "controllers": {} if isinstance(groups, str) else groups.describe(),
+        },
+        "isolation": make_sandbox(settings, ladder, groups).describe(),
         "rungs": rungs,
     }
 
@@ -83,6 +91,10 @@ def _lines(report: dict[str, Any]) -> list[str]:
     for rung in report["rungs"]:
         state = "works" if rung["works"] else f"does not work: {rung['why_not']}"
         lines.append(f"  {rung['rung']:9} {state}{', in force' if rung['in_force'] else ''}")
+    groups = report["cgroup"]
+    state = ", ".join(f"{name} ({version})" for name, version in groups["controllers"].items())
+    state = f"works: {state}" if groups["works"] else f"does not work: {groups['why_not']}"
+    lines.append(f"  {'cgroup':9} {state}")
     lines += [f"missing: {text}" for text in isolation["missing"]]
     if report["refused"]:
         lines.append(f"the server does not start: {report['refused']}")

@@ -7,25 +7,32 @@ A value comes from the command line, else from a variable `FANFOLD_…`, else fr
 
 from __future__ import annotations
 
-import ipaddress
-import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 from typing_extensions import override
 
-from fanfold_server.model.callback import Hosts
+from fanfold_server.setting_types import (
+    HostNames,
+    Levels,
+    ModuleNames,
+    Names,
+    Paths,
+    default_data,
+    default_threads,
+    default_workers,
+    is_loopback,
+)
 
 ENV_PREFIX = "FANFOLD_"
 CONFIG_NAME = "fanfold.toml"
@@ -33,22 +40,6 @@ CONFIG_NAME = "fanfold.toml"
 
 class SettingsError(Exception):
     """A setting has a wrong value. The message has a line for each, naming it."""
-
-
-def default_data() -> Path:
-    """Say where the server keeps its state if nobody says otherwise."""
-    home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(home) / "fanfold"
-
-
-def default_workers() -> int:
-    """Give as many workers as there are processors for us, and enough for one run at `HIGH`."""
-    return max(8, len(os.sched_getaffinity(0)))
-
-
-def default_threads() -> int:
-    """Give as many threads as there are processors for us, and at most four."""
-    return min(4, len(os.sched_getaffinity(0)))
 
 
 class Settings(BaseSettings):
@@ -104,7 +95,7 @@ class Settings(BaseSettings):
         "DATA/environments. A server that root starts runs functions under other user ids: these "
         "have to reach it.",
     )
-    environment_dirs: Annotated[tuple[Path, ...], NoDecode] = Field(
+    environment_dirs: Paths = Field(
         (),
         description="Directories in which environments are looked for besides; "
         'several are separated by ":".',
@@ -114,7 +105,7 @@ class Settings(BaseSettings):
         description="Prefix of the environment for runs that name none; otherwise the environment "
         'called "default", otherwise the server\'s own interpreter.',
     )
-    preload: Annotated[tuple[str, ...], NoDecode] = Field(
+    preload: ModuleNames = Field(
         ("numpy", "pandas", "matplotlib.pyplot"),
         description="Modules that workers have imported before a run, where the environment has "
         'them; several are separated by ",".',
@@ -157,7 +148,22 @@ class Settings(BaseSettings):
     )
     worker_files: int = Field(1024, ge=64, description="Open files of a worker.")
     worker_processes: int = Field(
-        512, ge=1, description="Processes and threads that the workers of one owner may have."
+        512,
+        ge=1,
+        description="Processes and threads that a worker may have with all that it starts; without "
+        "a control group, those of all workers of one owner together.",
+    )
+    worker_cpu_s: int | None = Field(
+        None,
+        ge=1,
+        description="Processor time that one call may take, all its processes together, in s; "
+        "looked at four times a second.",
+    )
+    worker_cpus: float | None = Field(
+        None,
+        gt=0,
+        description="Processors that a worker may keep busy, such as 0.5; in force in a control "
+        "group.",
     )
     worker_file_mib: int = Field(
         1024, ge=1, description="Largest file that a worker may write, in MiB."
@@ -165,8 +171,32 @@ class Settings(BaseSettings):
     worker_tmp_mib: int = Field(
         1024,
         ge=1,
-        description="Files that the workers of one owner may have in their own directories, all "
-        "together, in MiB; in force where the isolation is bwrap, and taken from memory.",
+        description="Temporary files: where the isolation is bwrap, those of the workers of one "
+        "owner all together, taken from memory; else those of a worker, looked at once a second; "
+        "in MiB.",
+    )
+    worker_output_mib: int = Field(
+        256, ge=1, description="What a call may print, in MiB; `max_log_kib` of it is kept."
+    )
+    call_timeout_s: int | None = Field(
+        None, ge=1, description="How long one call may take, in s; a job may ask for less."
+    )
+    levels: Levels = Field(
+        {},
+        description="Limits of runs at a service level, in place of those for all: in the file a "
+        "table for each, such as [levels.LOW]; here, a JSON object of objects.",
+    )
+    worker_threads: int | None = Field(
+        None,
+        ge=0,
+        description="Threads of numerical libraries (OpenBLAS, MKL, OpenMP) in a worker; 0: the "
+        "processors divided by the run's workers, on which last digits may then depend; otherwise "
+        "one for runs of many calls, and one a processor for those of one.",
+    )
+    cgroup: Literal["auto", "off", "required"] = Field(
+        "auto",
+        description="Control groups, a worker in each: used where they work; not at all; or the "
+        "server does not start without.",
     )
     isolation: Literal["auto", "none", "basic", "confined", "bwrap"] = Field(
         "auto",
@@ -181,17 +211,17 @@ class Settings(BaseSettings):
         description="Run functions as root where the server is root, other users cannot start the "
         "interpreter, and nothing confines them.",
     )
-    network: Annotated[tuple[str, ...], NoDecode] = Field(
+    network: Names = Field(
         (),
         description='Environments whose functions may use the network; "*": all; several are '
         'separated by ",". In force from isolation "confined" on.',
     )
-    worker_reads: Annotated[tuple[Path, ...], NoDecode] = Field(
+    worker_reads: Paths = Field(
         (),
         description="Directories and files that functions may read besides their environment and "
         'the system\'s; several are separated by ":".',
     )
-    worker_writes: Annotated[tuple[Path, ...], NoDecode] = Field(
+    worker_writes: Paths = Field(
         (),
         description="Directories and files that functions may write besides their own directory; "
         'several are separated by ":".',
@@ -221,7 +251,7 @@ class Settings(BaseSettings):
         "has not ended then is given back.",
     )
 
-    callback_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+    callback_hosts: HostNames = Field(
         (),
         description="Hosts that may be told of jobs' ends (`callbackUrl`), such as "
         "hooks.example.org, hooks.example.org:8443 or *.example.org; several are separated by "
@@ -394,34 +424,6 @@ class Settings(BaseSettings):
         file_settings = InitSettingsSource(settings_cls, tomllib.loads(text.decode()))
         return init_settings, env_settings, file_settings
 
-    @field_validator("environment_dirs", "worker_reads", "worker_writes", mode="before")
-    @classmethod
-    def _split_paths(cls, value: object) -> object:
-        return (
-            [part for part in value.split(os.pathsep) if part] if isinstance(value, str) else value
-        )
-
-    @field_validator("preload", "callback_hosts", "network", mode="before")
-    @classmethod
-    def _split_names(cls, value: object) -> object:
-        if isinstance(value, str):
-            return [part.strip() for part in value.split(",") if part.strip()]
-        return value
-
-    @field_validator("callback_hosts")
-    @classmethod
-    def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        Hosts(value)
-        return value
-
-    @field_validator("preload")
-    @classmethod
-    def _are_modules(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for module in value:
-            if not all(part.isidentifier() for part in module.split(".")):
-                raise ValueError(f'"{module}" is not the name of a module')
-        return value
-
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
         if (self.tls_certificate is None) != (self.tls_key is None):
@@ -453,7 +455,7 @@ class Settings(BaseSettings):
         Raises:
             SettingsError: `host` is not this machine alone, and there is no TLS.
         """
-        if self.tls or self.insecure_http or _is_loopback(self.host):
+        if self.tls or self.insecure_http or is_loopback(self.host):
             return
         raise SettingsError(
             f"host: {self.host} can be reached from other machines, and passwords and tokens would "
@@ -489,12 +491,3 @@ def _line(error: ErrorDetails) -> str:
     if not name:
         return message
     return f"{name}: {message[:1].lower()}{message[1:]}, not {error['input']!r}"
-
-
-def _is_loopback(host: str) -> bool:
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False  # a name: who knows

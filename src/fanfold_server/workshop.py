@@ -10,23 +10,29 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
+from fanfold_server.engine.cgroup import Groups
+from fanfold_server.engine.delegation import GroupsMissing, find_groups
 from fanfold_server.engine.ladder import IsolationMissing, Ladder, Rung, climb, require
+from fanfold_server.engine.limits import Limits, Tiers
 from fanfold_server.engine.options import EngineOptions
 from fanfold_server.engine.probing import Prober
 from fanfold_server.engine.running import RunLimits
-from fanfold_server.engine.sandbox import Limits, Openings, Sandbox
+from fanfold_server.engine.sandbox import Openings, Sandbox
 from fanfold_server.environments.folders import Folders
 from fanfold_server.environments.places import Places
 from fanfold_server.environments.port import Installer
 from fanfold_server.environments.rattler import CondaCommand, Rattler
 from fanfold_server.environments.shelf import BuiltShelf
 from fanfold_server.environments.uv import Uv
+from fanfold_server.model.apply import ServiceLevel
 from fanfold_server.model.environment import Maker, Warm
 from fanfold_server.service.provisioning import Provisioning
+from fanfold_server.setting_types import LevelLimits
 from fanfold_server.settings import Settings, SettingsError
 from fanfold_server.state import open_state
 from fanfold_server.store.port import EnvironmentUses
@@ -43,6 +49,7 @@ def engine_options(settings: Settings) -> EngineOptions:
         reuse=settings.reuse,
         preload=settings.preload,
         warm_memory_mib=settings.warm_memory_mib,
+        threads=settings.worker_threads,
         limits=RunLimits(
             max_len=settings.max_output_len,
             max_value_bytes=settings.max_value_mib * MIB,
@@ -63,24 +70,68 @@ async def open_sandbox(settings: Settings) -> Sandbox:
         require(ladder, settings.isolation_required)
     except IsolationMissing as exc:
         raise SettingsError(str(exc)) from exc
-    sandbox = make_sandbox(settings, ladder)
+    groups = await asyncio.to_thread(open_groups, settings)
+    if isinstance(groups, str) and settings.cgroup == "required":
+        raise SettingsError(f"cgroup: required, and no control group can be made: {groups}")
+    sandbox = make_sandbox(settings, ladder, groups)
     said = sandbox.describe()
     log = structlog.get_logger("fanfold_server")
     say = log.warning if ladder.rung < Rung.CONFINED else log.info
-    say("isolation", **{key: said[key] for key in ("rung", "own_user_id", "network", "missing")})
+    say(
+        "isolation",
+        **{key: said[key] for key in ("rung", "own_user_id", "network", "cgroup", "missing")},
+    )
     return sandbox
 
 
-def make_sandbox(settings: Settings, ladder: Ladder) -> Sandbox:
+def open_groups(settings: Settings) -> Groups | str:
+    """Find out whether control groups work here; return why not if they do not."""
+    if settings.cgroup == "off":
+        return "not asked for"
+    try:
+        return find_groups(make_tiers(settings)[0])
+    except GroupsMissing as exc:
+        return str(exc)
+
+
+def make_tiers(settings: Settings) -> Tiers:
+    """Say what holds at which service level."""
+    usual = Limits(
+        memory_mib=settings.worker_memory_mib,
+        files=settings.worker_files,
+        processes=settings.worker_processes,
+        file_mib=settings.worker_file_mib,
+        tmp_mib=settings.worker_tmp_mib,
+        output_mib=settings.worker_output_mib,
+        cpu_s=settings.worker_cpu_s,
+        cpus=settings.worker_cpus,
+        call_s=settings.call_timeout_s,
+    )
+    return Tiers(
+        usual,
+        {level: _level_limits(usual, given) for level, given in settings.levels.items()},
+    )
+
+
+def _level_limits(usual: Limits, given: LevelLimits) -> Limits:
+    said = given.model_dump(exclude_none=True, exclude={"run_timeout_s", "call_timeout_s"})
+    call_s = usual.call_s if given.call_timeout_s is None else given.call_timeout_s
+    return replace(usual, call_s=call_s, **said)
+
+
+def level_timeouts(settings: Settings) -> dict[ServiceLevel, int]:
+    """List how long a run may take at the levels that say so, in s."""
+    return {
+        level: given.run_timeout_s
+        for level, given in settings.levels.items()
+        if given.run_timeout_s is not None
+    }
+
+
+def make_sandbox(settings: Settings, ladder: Ladder, groups: Groups | str) -> Sandbox:
     """Make what the settings say of what works here."""
     return Sandbox(
-        Limits(
-            memory_mib=settings.worker_memory_mib,
-            files=settings.worker_files,
-            processes=settings.worker_processes,
-            file_mib=settings.worker_file_mib,
-            tmp_mib=settings.worker_tmp_mib,
-        ),
+        make_tiers(settings),
         ladder,
         Openings(
             network=frozenset(settings.network),
@@ -88,6 +139,7 @@ def make_sandbox(settings: Settings, ladder: Ladder) -> Sandbox:
             writable=settings.worker_writes,
         ),
         allow_root=settings.allow_root_functions,
+        groups=groups,
     )
 
 

@@ -21,7 +21,8 @@ README = ROOT / "README.md"
 TUTORIAL = sorted((ROOT / "docs" / "tutorial").glob("*.md"))
 HOWTO = sorted((ROOT / "docs" / "howto").glob("*.md"))
 OPERATE = ROOT / "docs" / "howto" / "operate.md"
-OWN_SERVER = [README, *TUTORIAL, OPERATE]
+LIMITS = ROOT / "docs" / "howto" / "limits.md"
+OWN_SERVER = [README, *TUTORIAL, OPERATE, LIMITS]
 """Pages that start a server; the others presume one."""
 
 PROGRAMS = {"run-with-javascript": "node", "run-with-r": "Rscript"}

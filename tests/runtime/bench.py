@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -24,12 +24,15 @@ import msgspec
 import psutil
 import uvloop
 
+from fanfold_server.engine.cgroup import Groups
 from fanfold_server.engine.ladder import Ladder, climb
+from fanfold_server.engine.limits import Limits, Tiers
 from fanfold_server.engine.local import LocalEngine
 from fanfold_server.engine.options import EngineOptions
 from fanfold_server.engine.port import Work
 from fanfold_server.engine.running import LocalRun, RunLimits
-from fanfold_server.engine.sandbox import Limits, Openings, Sandbox
+from fanfold_server.engine.sandbox import Openings, Sandbox
+from fanfold_server.model.apply import ServiceLevel
 from fanfold_server.model.environment import Environment
 from fanfold_server.model.errors import FanfoldError
 from fanfold_server.model.outcome import Failed, Failure, Outcome, Returned, Values
@@ -140,6 +143,11 @@ class Engine:
         isolation: str = "auto",
         openings: Openings | None = None,
         allow_root: bool = True,
+        groups: Groups | None = None,
+        levels: Mapping[ServiceLevel, Mapping[str, Any]] | None = None,
+        threads: int | None = None,
+        cores: int | None = None,
+        **further: Any,
     ) -> None:
         self.environment = environment
         self._loop = uvloop.new_event_loop()
@@ -153,6 +161,8 @@ class Engine:
             reuse=reuse,
             preload=preload,
             limits=limits or run_limits(),
+            threads=threads,
+            cores=cores or len(os.sched_getaffinity(0)),
         )
         limited = Limits(
             memory_mib=memory_mib,
@@ -160,13 +170,17 @@ class Engine:
             processes=processes,
             file_mib=file_mib,
             tmp_mib=tmp_mib,
+            **further,
+        )
+        tiers = Tiers(
+            limited, {level: replace(limited, **own) for level, own in (levels or {}).items()}
         )
         found = ladder(isolation, environment.prefix)
         self.rung = found.rung
         self.shared = Path(tempfile.mkdtemp(prefix="shared-"))
         self.shared.chmod(0o777)
         openings = openings or Openings(writable=(self.shared,))
-        sandbox = Sandbox(limited, found, openings, allow_root=allow_root)
+        sandbox = Sandbox(tiers, found, openings, allow_root=allow_root, groups=groups)
         self.engine = self._await(self._open(options, sandbox, cache))
         self.scratch = self.engine._pools._scratch.path
 

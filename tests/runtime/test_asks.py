@@ -12,10 +12,11 @@ import pytest
 import pytest_asyncio
 
 from fanfold_server.engine import asks
+from fanfold_server.engine.limits import Limits
 from fanfold_server.engine.local import LocalEngine
 from fanfold_server.engine.options import EngineOptions
 from fanfold_server.engine.running import RunLimits
-from fanfold_server.engine.sandbox import Limits, Sandbox
+from fanfold_server.engine.sandbox import Sandbox
 from fanfold_server.model.outcome import Failed, Failure
 from fanfold_server.service.folding import Gathered
 from tests.fakes.answerer import FakeAnswerer

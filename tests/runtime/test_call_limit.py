@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from fanfold_server.engine.limits import Limits
 from fanfold_server.engine.local import LocalEngine
 from fanfold_server.engine.options import EngineOptions
 from fanfold_server.engine.port import Work
 from fanfold_server.engine.running import RunLimits
-from fanfold_server.engine.sandbox import Limits, Sandbox
+from fanfold_server.engine.sandbox import Sandbox
 from fanfold_server.model.environment import Environment
 from fanfold_server.model.outcome import FailureKind
 from fanfold_server.model.script import Script

@@ -10,8 +10,9 @@ import pytest
 
 from fanfold_runtime import seccomp
 from fanfold_server.engine.ladder import IsolationMissing, Ladder, Rung, climb, require
+from fanfold_server.engine.limits import Limits
 from fanfold_server.engine.places import find_places
-from fanfold_server.engine.sandbox import Limits, Openings, Sandbox
+from fanfold_server.engine.sandbox import Openings, Sandbox
 from fanfold_server.engine.zygote import copy_plain_file
 from fanfold_server.model.environment import Environment
 from fanfold_server.model.errors import EngineUnavailable

@@ -9,10 +9,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from fanfold_server.engine.limits import Limits
 from fanfold_server.engine.local import LocalEngine
 from fanfold_server.engine.options import EngineOptions
 from fanfold_server.engine.running import RunLimits
-from fanfold_server.engine.sandbox import Limits, Sandbox
+from fanfold_server.engine.sandbox import Sandbox
 from fanfold_server.model.environment import Environment
 from fanfold_server.model.job import JobState
 from fanfold_server.service.dispatching import Dispatcher

@@ -22,6 +22,7 @@ from fanfold_server.engine.worker import Held, State, Worker
 from fanfold_server.model.outcome import Outcome, Values
 
 RUN = 5
+MAX_FRAME_BYTES = 1 << 20
 
 
 @dataclass
@@ -92,7 +93,7 @@ def worker_with(
 ) -> tuple[Worker, Heard, Line]:
     heard, line = Heard(), Line()
     side = cast("socket.socket", None)  # nothing here is given files
-    worker = Worker(1, heard, log, side)
+    worker = Worker(1, heard, log, side, max_frame_bytes=MAX_FRAME_BYTES)
     worker.connection_made(cast("asyncio.BaseTransport", line))
     if is_attached:
         worker.attached()

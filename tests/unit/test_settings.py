@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fanfold_server.model.apply import ServiceLevel
 from fanfold_server.settings import ENV_PREFIX, Settings, SettingsError, load_settings
+from fanfold_server.workshop import level_timeouts, make_tiers
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +54,26 @@ def test_the_command_line_comes_before_the_environment_before_the_file_before_th
     assert settings.port == 3
     assert settings.workers == 3
     assert settings.preload == ("a", "b.c")
+
+
+def test_a_level_has_a_table_of_its_own_in_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it does not say is as for all levels."""
+    (tmp_path / "fanfold.toml").write_text(
+        "worker_memory_mib = 2048\ncall_timeout_s = 60\n"
+        "[levels.LOW]\nmemory_mib = 256\ncpu_s = 30\nrun_timeout_s = 20\n"
+        "[levels.HIGH]\ncall_timeout_s = 600\n"
+    )
+    settings = load_settings({"data": tmp_path})
+    tiers = make_tiers(settings)
+    low, medium, high = (tiers.of(ServiceLevel[name]) for name in ("LOW", "MEDIUM", "HIGH"))
+    assert (low.memory_mib, low.cpu_s, low.call_s) == (256, 30, 60)
+    assert (medium.memory_mib, medium.cpu_s, medium.call_s) == (2048, None, 60)
+    assert (high.memory_mib, high.call_s) == (2048, 600)
+    assert level_timeouts(settings) == {ServiceLevel.LOW: 20}
+    monkeypatch.setenv("FANFOLD_LEVELS", '{"TP": {"files": 99}}')
+    assert make_tiers(load_settings({"data": tmp_path})).of(ServiceLevel.TP).files == 99
 
 
 def test_the_file_is_that_of_the_data_directory_wherever_that_is_named(
@@ -106,6 +128,10 @@ def test_a_named_file_may_be_a_pipe(tmp_path: Path) -> None:
         ({"public_url": "https://example.com/path"}, "public_url"),
         ({"tls_key": "key.pem"}, "tls_certificate and tls_key"),
         ({"session_lifetime_s": 60}, "session_lifetime_s"),
+        ({"levels": {"LOW": {"memory": 1}}}, "levels.LOW.memory: there is no such setting"),
+        ({"levels": {"LOW": {"memory_mib": 1}}}, "levels.LOW.memory_mib: .*64, not 1"),
+        ({"levels": {"LOWEST": {}}}, "levels.LOWEST.*'TPURGENT', not 'LOWEST'"),
+        ({"levels": "{"}, "levels: should be a JSON object"),
     ],
 )
 def test_a_wrong_value_is_told_by_name(given_: dict[str, object], message: str) -> None:

@@ -53,8 +53,8 @@ OPEN_WITHOUT: Mapping[Rung, str] = {
     Rung.BASIC: "functions that run as root may do all that root may",
     Rung.CONFINED: "functions read what their user id can read, connect to anything, and signal "
     "and inspect processes of their user id",
-    Rung.BWRAP: "temporary space is not limited; on a shared user id, functions see that other "
-    "processes exist and may change their priority",
+    Rung.BWRAP: "temporary space is looked at once a second only; on a shared user id, functions "
+    "see that other processes exist and may change their priority",
 }
 """What stays open where a rung is not reached."""
 

@@ -81,6 +81,7 @@ class LocalEngine:
             cache=cache,
             spare=spare,
             warm_memory_mib=options.warm_memory_mib,
+            max_frame_bytes=options.limits.max_frame_bytes,
         )
         self._asks = Asks(answerer)
         self._runs: dict[int, LocalRun] = {}
@@ -117,6 +118,7 @@ class LocalEngine:
                 f"{self._queued} runs are waiting, which is this server's limit; try again later"
             )
         reuse = self._options.reuse
+        limits = self._sandbox.tiers.of(work.level)
         run = LocalRun(
             number=next(self._run_numbers) & 0xFFFFFFFF,
             work=work,
@@ -124,6 +126,8 @@ class LocalEngine:
             call_us=self._call_us.get((work.script.digest, work.environment.name)),
             single_use=reuse == "fork" or (reuse == "auto" and work.caller != work.script.owner),
             limits=self._options.limits,
+            call_s=limits.call_s,
+            threads=self._options.threads_of(work, limits),
             stop=self._end_run,
         )
         self._runs[run.number] = run
@@ -131,8 +135,8 @@ class LocalEngine:
         if pool is not None:
             self._enqueue(pool, run)
             self._serve(pool)
-            if work.call_timeout_s is not None:
-                self._watch_calls(run, work.call_timeout_s)
+            if run.call_timeout_s is not None:
+                self._watch_calls(run, run.call_timeout_s)
         else:
             run.fail(
                 EngineUnavailable(
@@ -406,10 +410,10 @@ class LocalEngine:
 
     def _retry(self, run: LocalRun, worker: Worker) -> None:
         held: list[tuple[Lease, int]] = [(h.lease, h.done) for h in worker.held]
-        convicted = run.leases.lost(held, convict=worker.overdue)
-        run.lost_in_a_row += not worker.overdue
+        convicted = run.leases.lost(held, convict=worker.is_guilty)
+        run.lost_in_a_row += not worker.is_guilty
         if convicted is not None:
-            limit_s = run.work.call_timeout_s
+            limit_s = run.call_timeout_s
             if worker.overdue and limit_s is not None:
                 run.record(timed_out(convicted, worker, limit_s))
             else:
@@ -490,5 +494,5 @@ class LocalEngine:
 
 def _lease_frame(run: LocalRun, lease: Lease) -> bytes:
     """With a limit of one call, each is reported by itself: so the one in hand is known."""
-    careful = run.work.call_timeout_s is not None
+    careful = run.call_timeout_s is not None
     return lease_frame(run.number, lease, LEASE_US, careful=careful)

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from math import ceil
 
+from fanfold_server.engine.limits import Limits
+from fanfold_server.engine.port import Work
 from fanfold_server.engine.running import RunLimits
+from fanfold_server.engine.sandbox import THREAD_LIMITS
+
+THREADS_SHARE = 8
+"""Numerical libraries get one out of so many processes and threads; they hang where one fails."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +28,9 @@ class EngineOptions:
         warm_memory_mib: what interpreters that are idle may take, all together; the least recently
             used are ended first.
         cores: processors; up to so many processes start without a delay.
+        threads: of numerical libraries in a worker. None: one where a run has many calls, so that
+            no value depends on how many workers there are, and one a processor where it has one.
+            0: the processors divided by the run's workers.
     """
 
     workers: int
@@ -31,3 +41,23 @@ class EngineOptions:
     limits: RunLimits
     warm_memory_mib: int = 8192
     cores: int = len(os.sched_getaffinity(0))
+    threads: int | None = None
+
+    def threads_of(self, work: Work, limits: Limits) -> int:
+        """Return how many threads each worker of a run has for numerical libraries.
+
+        0 if the environment says so itself. Never more than its share of the processors, nor so
+        many that the limit of processes is near.
+        """
+        variables = work.environment.variables
+        if variables and not variables.keys().isdisjoint(THREAD_LIMITS):
+            return 0
+        if self.threads:
+            return self.threads
+        if self.threads is None:
+            wanted = self.cores if work.is_once else 1
+        else:
+            wanted = self.cores // (work.beside or work.degree)
+        if limits.cpus is not None:
+            wanted = min(wanted, ceil(limits.cpus))
+        return max(1, min(wanted, limits.processes // THREADS_SHARE))

@@ -10,12 +10,14 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
+from fanfold_server.engine.hits import space_hit
 from fanfold_server.engine.uses import note_use
 from fanfold_server.engine.worker import Owner, State, Worker
 from fanfold_server.engine.zygote import Zygote
 
 if TYPE_CHECKING:
     from fanfold_server.engine.running import LocalRun
+    from fanfold_server.engine.watching import Watch
 
 SOCKET_BUFFER = 1 << 20
 
@@ -61,7 +63,9 @@ class Pool:
         kept: somebody has asked for it to be there: it stays though nobody uses it.
     """
 
-    def __init__(self, *, owner: str, zygote: Zygote, host: Host) -> None:
+    def __init__(
+        self, *, owner: str, zygote: Zygote, host: Host, watch: Watch, max_frame_bytes: int
+    ) -> None:
         self.owner = owner
         self.zygote = zygote
         self.waiting: deque[LocalRun] = deque()
@@ -75,6 +79,8 @@ class Pool:
         self._failed_starts = 0
         self._idle: list[Worker] = []
         self._host = host
+        self._watch = watch
+        self._max_frame_bytes = max_frame_bytes
         self._wanted_early = 0
         self._noted = float("-inf")
         zygote.on_message = self._message
@@ -154,15 +160,47 @@ class Pool:
             # append, so that emptying it is safe while the worker's children still write
             appending = os.open(f"/proc/self/fd/{log}", os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
             os.close(log)
-            worker = Worker(self._host.next_worker_number(), self._host.owner, appending, side)
+            worker = Worker(
+                self._host.next_worker_number(),
+                self._host.owner,
+                appending,
+                side,
+                max_frame_bytes=self._max_frame_bytes,
+            )
             worker.pool = self
             worker.side.open()
             self.workers[worker.number] = worker
-            self.zygote.fork(worker.number, theirs.fileno(), their_side.fileno(), appending)
+            doors = self._join(worker)
+            if doors is not None:
+                numbers = (theirs.fileno(), their_side.fileno(), appending)
+                self.zygote.fork(worker.number, *numbers, doors)
+                for door in doors:
+                    os.close(door)
         connecting = asyncio.ensure_future(
             asyncio.get_running_loop().create_connection(lambda: worker, sock=ours)
         )
         connecting.add_done_callback(functools.partial(_connected, worker, ours))
+
+    def _join(self, worker: Worker) -> list[int] | None:
+        """Make the worker's control group, if there are any here; return how it is joined.
+
+        None if it cannot be made: then the zygote is ended, since nothing goes on with less.
+        """
+        groups = self.zygote.groups
+        if groups is None:
+            return []
+        try:
+            worker.group = groups.make(self.zygote.limits)
+            return worker.group.doors()
+        except OSError as exc:
+            reason = f"no control group can be made: {exc}"
+            asyncio.get_running_loop().call_soon(self.zygote.fail, reason)
+            return None
+
+    def _leave_group(self, worker: Worker) -> None:
+        group, worker.group = worker.group, None
+        if group is not None and self.zygote.groups is not None:
+            self.zygote.groups.release(group)
 
     def started(self, worker: Worker) -> None:
         """Take note of a worker's first word."""
@@ -188,9 +226,15 @@ class Pool:
             return
         if message["op"] == "forked":
             worker.pid = message["pid"]
+        elif message["op"] == "measured":
+            self._watch.measured(worker, int(message["cpu_ms"]))
         elif message["op"] == "exited":
             worker.exit_status = message["status"]
             worker.taken_kib = int(message["memory_kib"])
+            if message["tmp_kib"]:
+                worker.hit = space_hit(int(message["tmp_kib"]), self.zygote.limits.tmp_mib)
+            if worker.group is not None and not worker.taken_kib and worker.group.killed():
+                worker.taken_kib = worker.group.peak_kib() or self.zygote.limits.memory_mib << 10
             if worker.silent:
                 self.bury(worker)
             # else: what it still sent is read first; the end of its channel follows
@@ -205,6 +249,7 @@ class Pool:
         if worker in self._idle:
             self._idle.remove(worker)
         worker.state = State.DEAD
+        self._leave_group(worker)
         if self._failed_starts >= MAX_FAILED_STARTS and self.zygote.is_alive:
             worker.shut()
             self.zygote.abort()
@@ -247,9 +292,12 @@ class Pool:
             worker.state = State.DEAD
             worker.hang_up()
             worker.shut()
+        workers = [*self.workers.values()]
         self.workers.clear()
         self._idle.clear()
         await self.zygote.close()
+        for worker in workers:
+            self._leave_group(worker)
 
 
 def _connected(worker: Worker, ours: socket.socket, connecting: asyncio.Future[Any]) -> None:

@@ -15,20 +15,26 @@ from fanfold_server.engine.port import Work
 from fanfold_server.engine.sandbox import RootRefused, Sandbox
 from fanfold_server.engine.scratch import Scratch
 from fanfold_server.engine.uses import is_going
+from fanfold_server.engine.watching import Watch
 from fanfold_server.engine.zygote import Zygote
+from fanfold_server.model.apply import ServiceLevel
 from fanfold_server.model.environment import Environment, Warm
 
 MEASURE_S = 5.0
 """How often the memory of idle pools is measured."""
 
+USUAL = ServiceLevel.LOW
+"""The level of runs that name none: what is kept ready is for them."""
+
 REFILL_AFTER_S = 1.0
 """How long after the spare zygote was taken the next is started: the run goes first."""
 
-_Key = tuple[str, str]
+_Key = tuple[str, str, int]
+"""Owner, environment, tier of limits."""
 
 
 class Pools:
-    """One pool for each (script owner, environment) that has been used lately.
+    """One pool for each (script owner, environment, limits) that has been used lately.
 
     Args:
         host: the engine, which pools report to.
@@ -37,6 +43,7 @@ class Pools:
         cache: directory for what speeds up the start of environments.
         spare: the environment for which an unowned zygote is kept ready; None for none.
         warm_memory_mib: what the pools that are idle may take, together.
+        max_frame_bytes: the longest frame that is taken from a worker.
     """
 
     def __init__(
@@ -49,12 +56,15 @@ class Pools:
         cache: Path,
         spare: Environment | None,
         warm_memory_mib: int,
+        max_frame_bytes: int,
     ) -> None:
+        self._max_frame_bytes = max_frame_bytes
         self._warm_memory_kib = warm_memory_mib * 1024
         self._measured_at = 0.0
         self._measuring: asyncio.Task[None] | None = None
         self._host = host
         self._sandbox = sandbox
+        self._usual_tier = sandbox.tiers.number(USUAL)
         self._limit = limit
         self._preload = preload
         self._cache = cache
@@ -66,6 +76,7 @@ class Pools:
         self._closing = False
         self._background: set[asyncio.Task[None]] = set()
         self._refusal = ""
+        self._watch = Watch()
         self._scratch = Scratch()
         self._bundle = write_bundle(self._scratch.path)
 
@@ -102,10 +113,11 @@ class Pools:
 
     def of(self, work: Work) -> Pool | None:
         """Return the pool for a work, a new one if need be; None if no process can be started."""
-        return self._pool(work.script.owner, work.environment)
+        tier = self._sandbox.tiers.number(work.level)
+        return self._pool(work.script.owner, work.environment, tier)
 
-    def _pool(self, owner: str, environment: Environment) -> Pool | None:
-        key = (owner, environment.label)
+    def _pool(self, owner: str, environment: Environment, tier: int) -> Pool | None:
+        key = (owner, environment.label, tier)
         pool = self._pools.get(key)
         if pool is not None and pool.zygote.environment == environment:
             return pool
@@ -113,11 +125,17 @@ class Pools:
             self._leaving.append(self._pools.pop(key))
         self._make_room()
         try:
-            zygote = self._take_spare(environment) or self._new_zygote(environment)
+            zygote = self._take_spare(environment, tier) or self._new_zygote(environment, tier)
         except (OSError, RootRefused) as exc:
             self._refusal = str(exc)
             return None
-        pool = self._pools[key] = Pool(owner=owner, zygote=zygote, host=self._host)
+        pool = self._pools[key] = Pool(
+            owner=owner,
+            zygote=zygote,
+            host=self._host,
+            watch=self._watch,
+            max_frame_bytes=self._max_frame_bytes,
+        )
         return pool
 
     def _make_room(self) -> None:
@@ -127,7 +145,7 @@ class Pools:
         if idle:
             self._retire(min(idle, key=lambda key: self._pools[key].last_used))
 
-    def _new_zygote(self, environment: Environment) -> Zygote:
+    def _new_zygote(self, environment: Environment, tier: int) -> Zygote:
         return Zygote(
             number=next(self._numbers),
             environment=environment,
@@ -136,11 +154,14 @@ class Pools:
             scratch=self._scratch.path,
             cache=self._cache / environment.label,
             preload=self._preload if environment.preload is None else environment.preload,
+            limits=self._sandbox.tiers[tier],
         )
 
-    def _take_spare(self, environment: Environment) -> Zygote | None:
+    def _take_spare(self, environment: Environment, tier: int) -> Zygote | None:
         spare = self._spare
         if spare is None or spare.environment != environment or not spare.is_alive:
+            return None
+        if tier != self._usual_tier:
             return None
         self._spare = None
         asyncio.get_running_loop().call_later(REFILL_AFTER_S, self.refill)
@@ -155,19 +176,19 @@ class Pools:
                 return
             self._later(self._spare.close())
         try:
-            self._spare = self._new_zygote(self._spare_environment)
+            self._spare = self._new_zygote(self._spare_environment, self._usual_tier)
         except (OSError, RootRefused):  # the first run will say why
             self._spare = None
 
     def keep(self, owner: str, environment: Environment) -> None:
-        pool = self._pool(owner, environment)
+        pool = self._pool(owner, environment, self._usual_tier)
         if pool is not None:
             pool.kept = True
             if not pool.workers:
                 pool.grow()
 
     def release(self, owner: str, environment: Environment) -> None:
-        pool = self._pools.get((owner, environment.label))
+        pool = self._pools.get((owner, environment.label, self._usual_tier))
         if pool is not None:
             pool.kept = False
 
@@ -195,7 +216,8 @@ class Pools:
         self._later(pool.zygote.close())
 
     def tend(self, now: float, idle_s: float) -> None:
-        """End the pools that nobody has used for so long, or can use; look after the memory."""
+        """Look at calls in hand, at memory, and for pools that nobody has used for so long."""
+        self._watch.look(self)
         if now - self._measured_at >= MEASURE_S and self._measuring is None:
             self._measured_at = now
             self._measuring = asyncio.get_running_loop().create_task(self._fit())
@@ -256,6 +278,8 @@ class Pools:
         await asyncio.gather(*self._background, return_exceptions=True)
         self._pools.clear()
         self._leaving.clear()
+        if self._sandbox.groups is not None:
+            await self._sandbox.groups.close()
         await asyncio.to_thread(self._scratch.close)
 
 

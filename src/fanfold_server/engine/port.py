@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from fanfold_server.model.apply import ServiceLevel
 from fanfold_server.model.environment import Environment
 from fanfold_server.model.outcome import Outcome, Values
 from fanfold_server.model.rows import InputType, Rowset
@@ -37,6 +38,8 @@ class Work:
         splice: write each value as an array: the records of a DataFrame, or the value alone.
         column_frames: write a returned DataFrame by columns with row labels.
         job: id of the job of which it is a part; None: its caller waits.
+        level: whose limits hold.
+        beside: how many workers may run calls of the same job at once, wherever; 0: `degree`.
     """
 
     script: Script
@@ -61,6 +64,13 @@ class Work:
     splice: bool = False
     column_frames: bool = False
     job: str | None = None
+    level: ServiceLevel = ServiceLevel.LOW
+    beside: int = 0
+
+    @property
+    def is_once(self) -> bool:
+        """Whether it is the one call of a run that has no more, and not one of many."""
+        return not self.indexed and (self.rows is None or self.rows.offsets is None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,6 +35,22 @@ class RunLimits:
     max_log_bytes: int
     refuse_output: bool
 
+    @property
+    def max_frame_bytes(self) -> int:
+        """The longest frame that a worker sends of itself.
+
+        A value and figures are within the limit of one value each, values that go together, too,
+        with one more; text of a log may take three times its size; a traceback and the header are
+        short.
+        """
+        return 2 * self.max_value_bytes + 3 * self.max_log_bytes + HEADROOM_BYTES
+
+
+MAX_THREADS: Final = 0xFFFF
+"""More cannot be said in the header of a run."""
+
+HEADROOM_BYTES: Final = 16 << 20
+"""For what stands beside the values in a frame."""
 
 HIDDEN: Final = "***"
 """What stands for a secret in logs and errors."""
@@ -47,6 +63,7 @@ class LocalRun:
         single_use: whether its workers are untouched before and ended after.
         files: descriptors of the files with its rows; empty without rows.
         asks: how often its calls have asked the server for something.
+        call_timeout_s: how long one call may take; None: no limit.
         secrets: what its calls were given that nobody else may see.
         lost_in_a_row: workers that died since the last call that got an outcome otherwise.
     """
@@ -56,6 +73,7 @@ class LocalRun:
         "_stop",
         "asks",
         "begun_at",
+        "call_timeout_s",
         "deadline",
         "done",
         "files",
@@ -81,6 +99,8 @@ class LocalRun:
         call_us: float | None,
         single_use: bool,
         limits: RunLimits,
+        call_s: float | None,
+        threads: int,
         stop: Callable[[LocalRun], None],
     ) -> None:
         self.number = number
@@ -97,6 +117,7 @@ class LocalRun:
         self.secrets: tuple[str, ...] = ()
         self.begun_at = time.monotonic()
         self.deadline = self.begun_at + work.timeout_s
+        self.call_timeout_s = _least(work.call_timeout_s, call_s)
         self._stop = stop
         self.files = _open_files(work)
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -119,6 +140,7 @@ class LocalRun:
             limits.max_len,
             limits.max_value_bytes,
             limits.max_log_bytes,
+            min(threads, MAX_THREADS),
         )
 
     def close_files(self) -> None:
@@ -163,6 +185,12 @@ class LocalRun:
     def cancel(self) -> None:
         if not self.over:
             self._stop(self)
+
+
+def _least(one: float | None, other: float | None) -> float | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one, other)
 
 
 def _open_files(work: Work) -> list[int]:

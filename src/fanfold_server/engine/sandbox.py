@@ -12,11 +12,14 @@ import os
 import secrets
 import socket
 import stat
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from fanfold_server.engine.cgroup import OPEN_WITHOUT as OPEN_WITHOUT_GROUPS
+from fanfold_server.engine.cgroup import Groups
 from fanfold_server.engine.ladder import OPEN_WITHOUT, Ladder, Rung
+from fanfold_server.engine.limits import Limits, Tiers
 from fanfold_server.engine.places import find_places, links_of
 from fanfold_server.model.environment import Environment
 
@@ -26,7 +29,10 @@ FIRST_UID = 70_000
 UIDS = 65_536
 """How many are used in turn. Each server begins somewhere else: two may share a machine."""
 
-_THREAD_LIMITS = (
+OWNERS_SHARE = 16
+"""Where each worker's processes are counted, an owner's may be so many times as many together."""
+
+THREAD_LIMITS = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -34,26 +40,6 @@ _THREAD_LIMITS = (
     "VECLIB_MAXIMUM_THREADS",
     "POLARS_MAX_THREADS",
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What one worker process may take.
-
-    Attributes:
-        memory_mib: private memory of a process (RLIMIT_DATA), and of it with all that it starts
-            (a watchdog's limit), in MiB.
-        files: open descriptors.
-        processes: processes of the worker's user id; in force only with an own user id.
-        file_mib: largest file, in MiB.
-        tmp_mib: files of the workers of one owner, in MiB; in force behind bubblewrap.
-    """
-
-    memory_mib: int
-    files: int
-    processes: int
-    file_mib: int
-    tmp_mib: int = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,32 +82,31 @@ class Sandbox:
     """Prepares how zygotes are started.
 
     Args:
-        limits: of each worker process.
+        limits: of each worker, or what holds at which service level.
         ladder: what works on this host.
         openings: what functions may have besides.
         allow_root: start functions as root where nothing else works and nothing confines them.
+        groups: makes control groups; None, or why that does not work: there are none.
     """
 
     def __init__(
         self,
-        limits: Limits,
+        limits: Limits | Tiers,
         ladder: Ladder,
         openings: Openings | None = None,
         *,
         allow_root: bool = False,
+        groups: Groups | str | None = None,
     ) -> None:
-        self._limits = limits
+        self.tiers = Tiers(limits) if isinstance(limits, Limits) else limits
+        self.groups = groups if isinstance(groups, Groups) else None
+        self._no_groups = groups if isinstance(groups, str) else "not asked for"
         self._ladder = ladder
         self._openings = openings or Openings()
         self._allow_root = allow_root
         self._is_root = os.geteuid() == 0
         self._first_uid = secrets.randbelow(UIDS)
         self._reachable: dict[Path, bool] = {}
-
-    @property
-    def memory_mib(self) -> int:
-        """What a worker may take with all that it starts."""
-        return self._limits.memory_mib
 
     def uid_for(self, environment: Environment, number: int, bundle: Path) -> int | None:
         """Return the user id for zygote `number`, or None if it must share the server's.
@@ -153,6 +138,7 @@ class Sandbox:
         uid: int | None,
         bundle: Path,
         home: Path,
+        limits: Limits,
     ) -> Launch:
         """Return how to start an interpreter of the environment on the bundle."""
         # -s and a clean environment stand for -I, which would also ignore PYTHONHASHSEED
@@ -171,7 +157,7 @@ class Sandbox:
                 home=home,
                 bundle=bundle,
                 uid=uid,
-                tmp_mib=self._limits.tmp_mib,
+                tmp_mib=limits.tmp_mib,
                 network=network,
                 readable=readable,
                 writable=writable,
@@ -195,17 +181,23 @@ class Sandbox:
         user = uid if bubble is None else None
         return Launch(command=tuple(command), user=user, wall=wall)
 
-    def rlimits(self, uid: int | None) -> dict[str, int]:
+    def rlimits(self, uid: int | None, limits: Limits) -> dict[str, int]:
         """Return the resource limits of a zygote, by the names of Python's `resource` module."""
-        limits = {
+        named = {
             "CORE": 0,
-            "DATA": self._limits.memory_mib << 20,
-            "NOFILE": self._limits.files,
-            "FSIZE": self._limits.file_mib << 20,
+            "DATA": limits.memory_mib << 20,
+            "NOFILE": limits.files,
+            "FSIZE": limits.file_mib << 20,
         }
         if uid is not None or self._ladder.bubble is not None:
-            limits["NPROC"] = self._limits.processes
-        return limits
+            counted = self.groups is not None and "pids" in self.groups.controllers
+            named["NPROC"] = limits.processes * (OWNERS_SHARE if counted else 1)
+        return named
+
+    @property
+    def caps_tmp(self) -> bool:
+        """Whether the rung itself limits temporary files."""
+        return self._ladder.bubble is not None
 
     def variables(self, environment: Environment, home: Path) -> dict[str, str]:
         """Return the whole environment of a zygote; nothing of the server's own leaks in."""
@@ -220,7 +212,7 @@ class Sandbox:
             # the order of a set of strings must not depend on the process
             "PYTHONHASHSEED": "0",
             "PYTHONDONTWRITEBYTECODE": "1",
-            **dict.fromkeys(_THREAD_LIMITS, "1"),
+            **dict.fromkeys(THREAD_LIMITS, "1"),
         }
         if environment.kind == "conda":
             variables |= {"CONDA_PREFIX": str(prefix), "CONDA_DEFAULT_ENV": environment.name}
@@ -241,6 +233,12 @@ class Sandbox:
             missing.append("Landlock: not in this kernel; workers of one owner share files")
         if not self._is_root:
             missing.append("workers share the server's user id (the server is not root)")
+        if self.groups is None:
+            missing.append(
+                f"control groups: {self._no_groups}; so {'; '.join(OPEN_WITHOUT_GROUPS.values())}"
+            )
+        else:
+            missing += self.groups.missing()
         unreachable = [str(p.name) for p, ok in self._reachable.items() if not ok]
         if unreachable:
             missing.append(f"interpreter unreachable for other user ids: {', '.join(unreachable)}")
@@ -249,13 +247,16 @@ class Sandbox:
             "own_user_id": self._is_root and not unreachable,
             "no_new_privileges": True,
             "network": self._network(),
-            "limits": {
-                "memory_mib": self._limits.memory_mib,
-                "files": self._limits.files,
-                "file_mib": self._limits.file_mib,
-            },
+            "cgroup": {} if self.groups is None else self.groups.describe(),
+            "limits": self._said_limits(),
             "missing": missing,
         }
+
+    def _said_limits(self) -> dict[str, Any]:
+        """List the limits of all levels, or level by level if they differ."""
+        if len(self.tiers) == 1:
+            return asdict(self.tiers[0])
+        return {level.value: asdict(limits) for level, limits in self.tiers.by_level().items()}
 
     def _network(self) -> str:
         """Say which functions have a network."""

@@ -6,6 +6,7 @@ import os
 import signal
 from dataclasses import replace
 
+from fanfold_server.engine.hits import refused
 from fanfold_server.engine.worker import Worker
 from fanfold_server.model.outcome import Failed, Failure, FailureKind
 
@@ -17,6 +18,8 @@ def lost(index: int, worker: Worker) -> Failed:
     """Return the outcome of a call that was in hand when its worker died, for the second time."""
     if worker.taken_kib:
         return _failed(index, _memory(worker.taken_kib, worker, index), worker)
+    if worker.hit is not None:
+        return _failed(index, f"{worker.hit.taken} at {_where(index)}", worker)
     message = f"the worker process {ending(worker)} while it ran {_where(index)}, twice"
     return _failed(index, message, worker)
 
@@ -36,7 +39,7 @@ def timed_out(index: int, worker: Worker, limit_s: float) -> Failed:
 
 
 def named(failed: Failed, worker: Worker, environment: str) -> Failed:
-    """Put in what a worker does not know: its environment's name, its limit of memory.
+    """Put in what a worker does not know: its environment's name, its limits.
 
     Another failure is returned as it is.
     """
@@ -45,6 +48,10 @@ def named(failed: Failed, worker: Worker, environment: str) -> Failed:
         message = _memory(failed.peak_kib, worker, failed.index)
         if failure.message:
             message += f"; {failure.message}"
+        return replace(failed, failure=replace(failure, message=message))
+    refusal = refused(failure.kind, worker.pool.zygote.limits)
+    if refusal is not None:
+        message = f"{refusal} at {_where(failed.index)}; {failure.message}"
         return replace(failed, failure=replace(failure, message=message))
     if failure.kind not in {
         FailureKind.NO_FIGURES,
@@ -57,7 +64,7 @@ def named(failed: Failed, worker: Worker, environment: str) -> Failed:
 
 
 def _memory(taken_kib: int, worker: Worker, index: int) -> str:
-    limit_mib = worker.pool.zygote.memory_mib
+    limit_mib = worker.pool.zygote.limits.memory_mib
     return f"out of memory: peak {taken_kib >> 10} MiB of {limit_mib} MiB at {_where(index)}"
 
 
@@ -66,8 +73,10 @@ def ending(worker: Worker) -> str:
     status = worker.exit_status
     if worker.fate:
         return worker.fate
+    if worker.hit is not None:
+        return f"was killed ({worker.hit.taken})"
     if worker.taken_kib:
-        return f"took {worker.taken_kib >> 10} MiB of {worker.pool.zygote.memory_mib} MiB"
+        return f"took {worker.taken_kib >> 10} MiB of {worker.pool.zygote.limits.memory_mib} MiB"
     if status is None:
         return "ended"
     if os.WIFSIGNALED(status):
@@ -90,7 +99,9 @@ def _failed(index: int, message: str, worker: Worker) -> Failed:
     tail = worker.output_tail(_TAIL_BYTES).strip()
     if tail:
         message += f"; its last words: {tail[-_SHOWN_CHARACTERS:]}"
-    if worker.taken_kib:
+    if worker.hit is not None:
+        failure = Failure(kind=worker.hit.kind, type=worker.hit.type, message=message)
+    elif worker.taken_kib:
         failure = Failure(kind=FailureKind.OUT_OF_MEMORY, type="MemoryError", message=message)
     else:
         failure = Failure(kind=FailureKind.LOST, type="WorkerLost", message=message)

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from fanfold_runtime import protocol as p
+from fanfold_server.engine.cgroup import Group
+from fanfold_server.engine.hits import Hit
 from fanfold_server.engine.leases import Lease
 from fanfold_server.engine.port import Ask
 from fanfold_server.engine.side import Side
@@ -32,9 +34,6 @@ from fanfold_server.model.outcome import (
 
 if TYPE_CHECKING:
     from fanfold_server.model.script import Script
-
-MAX_FRAME_BYTES = 1 << 30
-"""No frame is longer; a worker that announces one is killed."""
 
 _MANY = 64
 """From so many values on it pays to count commas instead of cutting the values apart."""
@@ -100,18 +99,25 @@ class Worker(asyncio.Protocol):
             to end.
         log: descriptor of the file that takes its output; readable even after its death.
         side: its second socket: it is given open files, and asks.
+        group: its control group, if there are any here.
+        hit: the limit for which it is being killed, if its exit status would not tell.
     """
 
     __slots__ = (
         "_buffer", "_earlier", "_ended", "_is_attached", "_is_cut", "_known", "_meters", "_need",
         "_owner", "_transport",
-        "asked_at", "born", "drain_until", "exit_status", "fate", "heard_at", "held", "idle_since",
-        "log", "number", "overdue", "pid", "pool", "run", "runs", "side", "silent",
-        "state", "taken_kib",
+        "asked_at", "born", "drain_until", "exit_status", "fate", "group", "heard_at", "held",
+        "hit", "idle_since", "log", "max_frame_bytes", "number", "overdue", "pid", "pool", "run",
+        "runs", "side", "silent", "state", "taken_kib",
     )  # fmt: skip
 
-    def __init__(self, number: int, owner: Owner, log: int, side: socket.socket) -> None:
+    def __init__(
+        self, number: int, owner: Owner, log: int, side: socket.socket, *, max_frame_bytes: int
+    ) -> None:
         self.number = number
+        self.max_frame_bytes = max_frame_bytes
+        self.group: Group | None = None
+        self.hit: Hit | None = None
         self.side = Side(side, self._asked, self._forged)
         self.pid = 0
         self.log = log
@@ -266,7 +272,7 @@ class Worker(asyncio.Protocol):
         self._need = 0
         while end - at >= p.LENGTH.size:
             (n,) = p.LENGTH.unpack_from(buffer, at)
-            if not 1 <= n <= MAX_FRAME_BYTES:
+            if not 1 <= n <= self.max_frame_bytes:
                 raise Forged
             if end - at < 4 + n:
                 self._need = 4 + n
@@ -332,6 +338,16 @@ class Worker(asyncio.Protocol):
         held.done += count
         self.heard_at = time.monotonic()
         self.overdue = False
+
+    @property
+    def is_guilty(self) -> bool:
+        """Whether the call in hand is known, and known to be why the worker is killed."""
+        if self.overdue:
+            return True
+        if self.hit is None or not self.held:
+            return False
+        held = self.held[0]
+        return held.lease.careful or held.lease.count - held.done == 1
 
     def take_back(self, start: int, count: int) -> Held:
         """Remove and return the lease in hand, which the worker says ends after `count` calls."""

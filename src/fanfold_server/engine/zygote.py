@@ -10,11 +10,12 @@ import signal
 import socket
 import stat
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from fanfold_server.engine.limits import Limits
 from fanfold_server.engine.sandbox import Sandbox
 from fanfold_server.engine.scratch import remove_tree
 from fanfold_server.engine.strays import kill_strays
@@ -47,10 +48,12 @@ class Zygote:
         scratch: Path,
         cache: Path,
         preload: tuple[str, ...],
+        limits: Limits,
     ) -> None:
         self.number = number
         self.environment = environment
-        self.memory_mib = sandbox.memory_mib
+        self.limits = limits
+        self.groups = sandbox.groups
         self.facts: dict[str, Any] = {}
         self.on_message: Callable[[dict[str, Any]], None] = lambda _: None
         self.on_end: Callable[[], None] = lambda: None
@@ -60,6 +63,7 @@ class Zygote:
         self.ready: asyncio.Future[None] = self._loop.create_future()
         self._buffer = b""
         self._ended = False
+        self._reason = ""
         self._log = scratch / f"z{number}.log"
         self._uid = uid = sandbox.uid_for(environment, number, bundle)
         self._prepare_home(uid)
@@ -69,12 +73,15 @@ class Zygote:
             unless_started.callback(self._use.close)
             unless_started.callback(self._control.close)
             unless_started.callback(remove_tree, self._home)
-            launch = sandbox.launch(environment, uid=uid, bundle=bundle, home=self._home)
+            launch = sandbox.launch(
+                environment, uid=uid, bundle=bundle, home=self._home, limits=limits
+            )
             config = {
                 "control": theirs.fileno(),
                 "preload": preload,
-                "limits": sandbox.rlimits(uid),
-                "memory_kib": sandbox.memory_mib << 10,
+                "limits": sandbox.rlimits(uid, limits),
+                "memory_kib": limits.memory_mib << 10,
+                "tmp_kib": 0 if sandbox.caps_tmp else limits.tmp_mib << 10,
                 "home": str(self._home),
                 "wall": launch.wall,
             }
@@ -113,9 +120,18 @@ class Zygote:
     def is_alive(self) -> bool:
         return not self._ended
 
-    def fork(self, worker: int, channel: int, side: int, log: int) -> None:
-        """Ask for a worker on these descriptors, which the caller closes afterwards."""
-        self._say({"op": "fork", "id": worker}, [channel, side, log])
+    def fork(self, worker: int, channel: int, side: int, log: int, doors: Sequence[int]) -> None:
+        """Ask for a worker on these descriptors, which the caller closes afterwards.
+
+        Args:
+            doors: of its control group.
+        """
+        message = {"op": "fork", "id": worker, "doors": len(doors)}
+        self._say(message, [channel, side, log, *doors])
+
+    def measure(self, worker: int) -> None:
+        """Ask how much processor time a worker has taken; "measured" answers."""
+        self._say({"op": "measure", "id": worker}, [])
 
     def kill(self, worker: int) -> None:
         """Kill a worker and all that it started. Harmless if it has ended."""
@@ -185,6 +201,11 @@ class Zygote:
         if not self._ended:
             self._signal(signal.SIGCONT)
 
+    def fail(self, reason: str) -> None:
+        """Kill the process, since something else has failed; the reason is its last words."""
+        self._reason = reason
+        self.abort()
+
     def abort(self) -> None:
         """Kill the process: it does not do what it is told."""
         self._signal(signal.SIGKILL)
@@ -197,6 +218,8 @@ class Zygote:
 
     def last_words(self) -> str:
         """Return the end of what the process itself wrote, usually a traceback."""
+        if self._reason:
+            return self._reason
         try:
             text = self._log.read_bytes()[-_STDERR_TAIL:].decode("utf-8", "replace").strip()
         except OSError:

@@ -41,6 +41,18 @@ class FailureKind(IntEnum):
     """A column of the rows has a type that cannot be handed to a function."""
     NO_ROWS = 3014
     """The job's rows are gone."""
+    OUT_OF_CPU_TIME = 3015
+    """The call took more processor time than it may."""
+    OUT_OF_PROCESSES = 3016
+    """The call wanted more processes or threads than it may have."""
+    OUT_OF_FILES = 3017
+    """The call wanted more open files than it may have."""
+    OUT_OF_SPACE = 3018
+    """The call wanted more room for temporary files than it may have."""
+    FILE_TOO_LARGE = 3019
+    """The call wrote a file that is larger than it may be."""
+    TOO_MUCH_OUTPUT = 3020
+    """The call printed more than it may."""
 
     @property
     def is_fatal(self) -> bool:

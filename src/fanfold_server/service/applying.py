@@ -116,6 +116,7 @@ class Applying:
 
     Args:
         timeout_s: how long a run may take, seconds, > 0.
+        level_timeout_s: the same at the service levels that have a limit of their own.
         max_answer_bytes: a larger answer is refused, whole.
         rows: answers queries; None: there is nothing to query.
     """
@@ -127,8 +128,10 @@ class Applying:
         timeout_s: float,
         max_answer_bytes: int,
         rows: RowSource | None = None,
+        level_timeout_s: Mapping[ServiceLevel, float] | None = None,
     ) -> None:
         self._engine = engine
+        self._level_timeout_s = level_timeout_s or {}
         self._rows = rows
         self._timeout_s = timeout_s
         self._max_answer_bytes = max_answer_bytes
@@ -164,7 +167,8 @@ class Applying:
         keys = None if rows is None else rows.keys
         if rows is not None and not rows.calls:
             return fold(apply, gathered, keys)
-        work = plan(apply, timeout_s=self._timeout_s, keep_logs=False, rows=rows)
+        timeout_s = self._level_timeout_s.get(apply.service, self._timeout_s)
+        work = plan(apply, timeout_s=timeout_s, keep_logs=False, rows=rows)
         running = self._engine.start(work, gathered)
         done = running.done
         if not done.done():

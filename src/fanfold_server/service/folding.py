@@ -144,7 +144,7 @@ def _message(failure: Failure) -> str:
         case FailureKind.RAISED | FailureKind.LOAD:
             return f"{failure.type}: {failure.message}" if failure.message else failure.type
         case FailureKind.OUT_OF_MEMORY:
-            return f"out of memory: {failure.message}" if failure.message else "out of memory"
+            return failure.message or "out of memory"
         case _:
             return failure.message
 

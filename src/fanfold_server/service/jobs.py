@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from fanfold_server.model.actor import Actor
-from fanfold_server.model.apply import Apply
+from fanfold_server.model.apply import Apply, ServiceLevel
 from fanfold_server.model.callback import Hosts
 from fanfold_server.model.errors import (
     DataUnavailable,
@@ -84,6 +84,7 @@ class Jobs:
     Args:
         quota: what each account may have.
         hosts: whom a server of these jobs calls back.
+        level_timeout_s: the longest time at the service levels that have a limit of their own.
         rows: answers the queries of jobs over rows.
         tables: say whether a result may become one of them; None: none may.
     """
@@ -99,6 +100,7 @@ class Jobs:
         library: Library,
         quota: Quota,
         hosts: Hosts | None = None,
+        level_timeout_s: Mapping[ServiceLevel, int] | None = None,
         rows: RowSource | None = None,
         tables: Tables | None = None,
     ) -> None:
@@ -110,6 +112,7 @@ class Jobs:
         self._signals = signals
         self._library = library
         self._quota = quota
+        self._level_timeout_s = level_timeout_s or {}
         self._tables = tables
         self._hosts = hosts or Hosts(())
         self._reading = Reading(ledger=ledger, blobs=blobs)
@@ -158,7 +161,9 @@ class Jobs:
         spec = spec_of(
             apply,
             api_version=submission.api_version,
-            timeout_s=submission.timeout_s,
+            timeout_s=min(
+                submission.timeout_s, self._level_timeout_s.get(apply.service, submission.timeout_s)
+            ),
             comments=submission.comments,
             stop_when=submission.stop_when,
             result_table=submission.result_table,

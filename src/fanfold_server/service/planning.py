@@ -71,6 +71,7 @@ def plan(apply: Apply, *, timeout_s: float, keep_logs: bool, rows: Rowset | None
         keep_logs=keep_logs,
         stop_on_failure=apply.on_error is OnError.FAIL,
         timeout_s=timeout_s,
+        level=apply.service,
         rows=rows,
         input_type=InputType.DEFAULT if given is None else given.type,
         na_omit=given is not None and given.na_omit,
@@ -257,4 +258,6 @@ def work_of(
         splice=spec.verb == ROW_APPLY and not spec.graphics,
         column_frames=column_frames and not spec.graphics,
         job=batch.job,
+        level=spec.service,
+        beside=spec.degree,
     )

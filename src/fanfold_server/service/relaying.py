@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 
-from fanfold_server.model.apply import Apply, OnError
+from fanfold_server.model.apply import Apply, OnError, ServiceLevel
 from fanfold_server.model.errors import AnswerTooLarge, RunTimedOut
 from fanfold_server.model.job import Job, JobState
 from fanfold_server.model.outcome import Failed, Failure, FailureKind
@@ -38,6 +38,7 @@ class Relaying:
 
     Args:
         timeout_s: how long a run may take, waiting included, seconds, > 0.
+        level_timeout_s: the same at the service levels that have a limit of their own.
         max_answer_bytes: a larger answer is refused, whole.
         rows: answers the queries of runs over rows.
     """
@@ -53,7 +54,9 @@ class Relaying:
         timeout_s: float,
         max_answer_bytes: int,
         rows: RowSource | None = None,
+        level_timeout_s: Mapping[ServiceLevel, float] | None = None,
     ) -> None:
+        self._level_timeout_s = level_timeout_s or {}
         self._rows = RowKeeping(blobs=blobs, source=rows)
         self._store = store
         self._upkeep = upkeep
@@ -80,7 +83,8 @@ class Relaying:
         with Bell(self._signals, job_id) as bell:
             try:
                 await self._submit(job_id, apply)
-                job = await self._wait(job_id, bell, leaving)
+                timeout_s = self._level_timeout_s.get(apply.service, self._timeout_s)
+                job = await self._wait(job_id, bell, leaving, timeout_s)
                 return await self._answer(job)
             finally:
                 # also when this task is cancelled: what nobody reads is not kept
@@ -102,10 +106,16 @@ class Relaying:
             announced=apply.input is not None,
         )
 
-    async def _wait(self, job_id: str, bell: Bell, leaving: Callable[[], Awaitable[None]]) -> Job:
+    async def _wait(
+        self,
+        job_id: str,
+        bell: Bell,
+        leaving: Callable[[], Awaitable[None]],
+        timeout_s: float,
+    ) -> Job:
         left = asyncio.ensure_future(leaving())
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(timeout_s):
                 while True:
                     job = await self._ledger.job(job_id, owner=None)
                     if job is not None and job.state.is_final:
@@ -118,7 +128,7 @@ class Relaying:
                     finally:
                         ring.cancel()
         except TimeoutError as exc:
-            limit = f"{self._timeout_s:g} s"
+            limit = f"{timeout_s:g} s"
             message = f"the run was stopped after {limit}, the limit of this call"
             raise RunTimedOut(message) from exc
         finally:
