@@ -149,3 +149,10 @@ def test_a_key_makes_one_job_of_two_requests(ada: Caller) -> None:
     assert first.headers["location"] == second.headers["location"]
     ended(ada, first.headers["location"])
     assert len(ada.get(f"{first.headers['location']}/result").json()["result"]) == 3
+    for other in ({**body, "rows": 40}, {**body, "input": "select * from DF"}):
+        answer = ada.post(
+            "/oml/api/py-scripts/v1/row-apply/j_kind",
+            json={"asyncFlag": True, **other},
+            headers=headers,
+        )
+        assert (answer.status_code, answer.json()["errorCode"]) == (409, 2028)

@@ -413,11 +413,24 @@ def test_a_hundred_posts_with_one_key_make_one_job(alice: Caller, bob: Caller) -
             for _ in range(3)
         }
         assert len(made) == 1
-    others: list[dict[str, Any]] = [{"times": 4}, {"times": 3, "graphicsFlag": True}]
+    asked = {"times": 3, "comments": "posted once", "asyncFlag": True}
+    others: list[dict[str, Any]] = [
+        {"times": 4}, {"graphicsFlag": True}, {"timeout": 2000}, {"service": "HIGH"}, {"seed": 1},
+        {"onError": "continue"}, {"parallelFlag": True}, {"comments": "posted twice"},
+    ]  # fmt: skip
     for members in others:
-        body = {"asyncFlag": True, **members}
+        body = {**asked, **members}
         other = alice.post(f"{RUNS}/v1/index-apply/own_half", json=body, headers=key)
         assert (other.status_code, other.json()["errorCode"]) == (409, 2028)
+    reordered = json.dumps(dict(reversed(asked.items())), indent=2)
+    same = alice.post(
+        f"{RUNS}/v1/index-apply/own_half",
+        content=reordered,
+        headers={**key, "Content-Type": "application/json"},
+    )
+    assert id_of(same.headers["location"]) == job["id"], (
+        "what is meant is compared, not how it is written"
+    )
     for wrong in (b"", b"x" * 256, b"\xe9"):
         headers = {b"Idempotency-Key": wrong}
         answer = alice.post(

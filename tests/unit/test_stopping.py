@@ -21,6 +21,7 @@ from fanfold_server.model.job import Job, JobState
 from fanfold_server.model.outcome import Image, Returned
 from fanfold_server.model.stopping import StopWhen
 from fanfold_server.service.stopping import Stopping
+from fanfold_server.service.submissions import Idempotency
 from tests.fakes.engine import PlainEngine, PlainRunning
 from tests.fakes.house import ALICE, LIMIT_S, House, opened
 
@@ -261,7 +262,10 @@ async def test_a_reader_who_follows_sees_nothing_beyond_the_end(house: House) ->
 
 
 async def test_a_key_stands_for_what_was_asked_not_for_what_came_of_it(house: House) -> None:
-    more: dict[str, Any] = {"stop_when": STOP, "idempotency_key": "k"}
+    more: dict[str, Any] = {
+        "stop_when": STOP,
+        "idempotency": Idempotency(key="k", request=b"r" * 32),
+    }
     async with house.working(PlainEngine(_value)):
         job = await house.ended(await house.submit(TIMES, **more))
     again = await house.submit(TIMES, **more)

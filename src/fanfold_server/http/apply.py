@@ -20,14 +20,14 @@ from fanfold_server.http.headers import (
     V1_LINES,
     Headers,
 )
+from fanfold_server.http.idempotency import idempotency
 from fanfold_server.http.links import job_url, origin
-from fanfold_server.http.run_schemas import DATA_VERBS, MAX_KEY, RunRequest, read_run
+from fanfold_server.http.run_schemas import DATA_VERBS, RunRequest, read_run
 from fanfold_server.http.scopes import RUN
 from fanfold_server.http.surface import bearer_token
 from fanfold_server.model.apply import Apply, Groups, Once, Whole
 from fanfold_server.model.errors import (
     InvalidBody,
-    InvalidField,
     JobsUnavailable,
     Unauthenticated,
     UnknownPath,
@@ -40,8 +40,6 @@ from fanfold_server.service.signatures import Signatures
 from fanfold_server.service.tokens import beyond, require, require_script
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from fanfold_server.environments.port import Environments
     from fanfold_server.http.front import Answer, Receive, RunPath, Scope
     from fanfold_server.model.actor import Actor
@@ -110,7 +108,8 @@ class RunRoute:
                 raise beyond(actor)
         if path.verb in DATA_VERBS and not self._has_data:
             raise UnknownPath("This server has no data, and so no runs over rows.")
-        request = read_run(path.verb, path.version, await _body(receive), strict=self._strict)
+        body = await _body(receive)
+        request = read_run(path.verb, path.version, body, strict=self._strict)
         script = await self._script(actor, path, request)
         if actor.script is not None:
             require_script(actor, script.owner, script.name)
@@ -122,7 +121,7 @@ class RunRoute:
         )
         apply = self._apply(actor, script, request)
         if request.is_async:
-            await self._submit(actor, apply, request, scope, send)
+            await self._submit(actor, apply, request, scope, send, body=body)
             return
 
         async def leaving() -> None:
@@ -153,7 +152,14 @@ class RunRoute:
             await send.whole(status, own, common, lines, b"".join(answer))
 
     async def _submit(
-        self, actor: Actor, apply: Apply, request: RunRequest, scope: Scope, send: Answer
+        self,
+        actor: Actor,
+        apply: Apply,
+        request: RunRequest,
+        scope: Scope,
+        send: Answer,
+        *,
+        body: bytes,
     ) -> None:
         """Make a job, and say where it is: 201 with an empty body."""
         if self._jobs is None:
@@ -165,7 +171,9 @@ class RunRoute:
             comments=request.comments,
             result_table=request.result_table,
             table_overwrite=request.table_overwrite,
-            idempotency_key=idempotency_key(scope["headers"]),
+            idempotency=idempotency(
+                scope["headers"], path.verb, path.script, path.owner, body=body
+            ),
             call_timeout_s=request.call_timeout_s,
             max_failures=request.max_failures,
             canary=request.canary,
@@ -231,25 +239,6 @@ class RunRoute:
             service=request.service,
             on_error=request.on_error,
         )
-
-
-def idempotency_key(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """Find the header `Idempotency-Key`.
-
-    Raises:
-        InvalidField: it is empty, too long, or has other characters than printable ASCII.
-    """
-    for name, value in headers:
-        if name == b"idempotency-key":
-            text = value.decode("latin-1").strip()
-            if 0 < len(text) <= MAX_KEY and text.isascii() and text.isprintable():
-                return text
-            raise InvalidField(
-                f'The header "Idempotency-Key" should be 1 to {MAX_KEY} printable ASCII '
-                "characters.",
-                field="Idempotency-Key",
-            )
-    return None
 
 
 def _headers(

@@ -10,8 +10,8 @@ from starlette.responses import Response
 
 from fanfold_server.http.accept import chosen
 from fanfold_server.http.answers import Json, Nothing
-from fanfold_server.http.apply import idempotency_key
 from fanfold_server.http.columnar import ARROW, PARQUET
+from fanfold_server.http.idempotency import idempotency
 from fanfold_server.http.jobs_events import EVENT_STREAM, event_id, events
 from fanfold_server.http.jobs_images import CONTENT_SECURITY_POLICY, archive, contact_sheet
 from fanfold_server.http.jobs_paths import JobId
@@ -35,6 +35,7 @@ from fanfold_server.model.errors import InvalidField, JobRunning, UnknownImage
 from fanfold_server.model.job import Job, JobState
 from fanfold_server.service.jobs import JobFilter
 from fanfold_server.service.planning import first_index
+from fanfold_server.service.submissions import Idempotency
 
 ROOT: Final = "/api/v1/jobs"
 router = APIRouter(prefix=ROOT, tags=["jobs"], route_class=CallerRoute)
@@ -49,7 +50,7 @@ From = Annotated[int | None, Query(alias="from", ge=0, description="The first ca
 Limit = Annotated[int, Query(ge=1, le=1000, description="Entries of a page.")]
 
 
-async def _key(
+async def _idempotency(
     request: Request,
     _: Annotated[
         str | None,
@@ -59,11 +60,11 @@ async def _key(
             "second job, and is answered with the first one.",
         ),
     ] = None,
-) -> str | None:
-    return idempotency_key(request.scope["headers"])
+) -> Idempotency | None:
+    return idempotency(request.scope["headers"], request.scope["path"], body=await request.body())
 
 
-Key = Annotated[str | None, Depends(_key)]
+Key = Annotated[Idempotency | None, Depends(_idempotency)]
 
 
 def _forms(*media_types: str) -> dict[int | str, dict[str, Any]]:
@@ -363,7 +364,7 @@ async def resume_job(
 
     It runs the script's current version, so that a mended function can be tried on what it failed.
     """
-    job = await jobs.resume(caller, job_id, idempotency_key=key)
+    job = await jobs.resume(caller, job_id, idempotency=key)
     return _created(request, surface, job)
 
 
@@ -387,7 +388,7 @@ async def extend_job(
         job_id,
         body.times,
         stop_when=None if body.stopWhen is None else body.stopWhen.condition,
-        idempotency_key=key,
+        idempotency=key,
     )
     return _created(request, surface, job)
 

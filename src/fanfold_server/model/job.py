@@ -107,6 +107,7 @@ class JobSpec:
         callback_url: whom to tell of its end.
         callback_origin: under which scheme, host and port that one knows this server.
         environment_version: of an environment that was built by fanfold; None for any other.
+        request: digest of the request with whose idempotency key it was made; None without one.
     """
 
     owner: str
@@ -138,6 +139,7 @@ class JobSpec:
     environment_version: int | None = None
     stop_when: StopWhen | None = None
     asked: int | None = None
+    request: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,7 +44,7 @@ from fanfold_server.service.planning import (
 from fanfold_server.service.reading import ImageEntry, Reading, Stretch, from_index
 from fanfold_server.service.rowkeeping import RowKeeping, read_kept
 from fanfold_server.service.stopping import failed_in
-from fanfold_server.service.submissions import JobFilter, Result, Submission
+from fanfold_server.service.submissions import Idempotency, JobFilter, Result, Submission
 from fanfold_server.service.tables import Tables
 from fanfold_server.service.weighing import Weighing
 from fanfold_server.store import port as store_port
@@ -158,6 +158,7 @@ class Jobs:
     async def _submit(
         self, job_id: str, apply: Apply, submission: Submission, calls: int | None
     ) -> tuple[Job, bool]:
+        idempotency = submission.idempotency
         spec = spec_of(
             apply,
             api_version=submission.api_version,
@@ -173,6 +174,7 @@ class Jobs:
             call_timeout_s=submission.call_timeout_s,
             max_failures=submission.max_failures,
             canary=submission.canary,
+            request=idempotency.request if idempotency else None,
             calls=calls,
         )
         cut = batches_of(first_index(spec), spec.times, canary=spec.canary, graphics=spec.graphics)
@@ -182,12 +184,14 @@ class Jobs:
             [Planned(start=start, count=count) for start, count in cut],
             now=_now(),
             quota=self._quota,
-            idempotency_key=submission.idempotency_key,
+            idempotency_key=idempotency.key if idempotency else None,
             announced=apply.input is not None,
         )
         return (job if is_new else _same(job, spec)), is_new
 
-    async def resume(self, actor: Actor, job_id: str, *, idempotency_key: str | None = None) -> Job:
+    async def resume(
+        self, actor: Actor, job_id: str, *, idempotency: Idempotency | None = None
+    ) -> Job:
         """Make a new job that takes what has returned as it is, and runs the rest.
 
         It runs the newest version of the script that the owner may use; all else is as before.
@@ -211,7 +215,7 @@ class Jobs:
         if spec.asked is not None and old.failed:
             # With numbers for what failed, it may end elsewhere.
             mended = replace(mended, times=spec.asked, asked=None)
-        return await self._continue(old, mended, idempotency_key)
+        return await self._continue(old, mended, idempotency)
 
     async def extend(
         self,
@@ -220,7 +224,7 @@ class Jobs:
         times: int,
         *,
         stop_when: StopWhen | None = None,
-        idempotency_key: str | None = None,
+        idempotency: Idempotency | None = None,
     ) -> Job:
         """Make a new job of `times` calls that takes the old one's values as they are.
 
@@ -238,7 +242,7 @@ class Jobs:
         if times <= old.spec.times:
             raise InvalidField(f'"times" must be more than {old.spec.times}, which the job has.')
         longer = replace(old.spec, times=times, asked=None, stop_when=stop_when, canary=False)
-        return await self._continue(old, longer, idempotency_key)
+        return await self._continue(old, longer, idempotency)
 
     async def _ended(self, actor: Actor, job_id: str) -> Job:
         job = await self.get(actor, job_id)
@@ -246,7 +250,8 @@ class Jobs:
             raise JobRunning(f"The job is {job.state}: wait for its end, or cancel it.")
         return job
 
-    async def _continue(self, old: Job, spec: JobSpec, idempotency_key: str | None) -> Job:
+    async def _continue(self, old: Job, spec: JobSpec, idempotency: Idempotency | None) -> Job:
+        spec = replace(spec, request=idempotency.request if idempotency else None)
         if old.table_state is TableState.WRITTEN:
             spec = replace(spec, table_overwrite=True)  # it is the same table, gone on with
         new = str(uuid.uuid4())
@@ -262,7 +267,7 @@ class Jobs:
                 plan,
                 now=_now(),
                 quota=self._quota,
-                idempotency_key=idempotency_key,
+                idempotency_key=idempotency.key if idempotency else None,
                 announced=True,
             )
         finally:
@@ -476,16 +481,11 @@ def _now() -> datetime:
 def _same(job: Job, spec: JobSpec) -> Job:
     """Return the job that an idempotency key stands for, if it is what is asked for now.
 
-    The seed may have been drawn, and the script may have a new version: they are not compared.
+    What a job of an older release was asked for with is not known.
     """
-    if _asked(job.spec) != _asked(spec):
+    if job.spec.request not in {None, spec.request}:
         raise KeyReused(
             f"The Idempotency-Key belongs to the job {job.id}, which was asked for differently: "
             "take a new one."
         )
     return job
-
-
-def _asked(spec: JobSpec) -> tuple[object, ...]:
-    script = (spec.verb, spec.script_name, spec.script_owner)
-    return (*script, spec.asked or spec.times, spec.parameters, spec.graphics, spec.environment)

@@ -117,6 +117,7 @@ def spec_of(
     call_timeout_s: float | None = None,
     max_failures: int | None = None,
     canary: bool = False,
+    request: bytes | None = None,
     calls: int | None = None,
 ) -> JobSpec:
     """Return what a job needs to run this without its caller; the arguments are `JobSpec`'s.
@@ -164,6 +165,7 @@ def spec_of(
         table_overwrite=table_overwrite,
         callback_url=callback_url,
         callback_origin=callback_origin,
+        request=request,
     )
 
 

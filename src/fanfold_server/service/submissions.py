@@ -11,12 +11,25 @@ from fanfold_server.model.stopping import StopWhen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Idempotency:
+    """What makes two submissions one.
+
+    Attributes:
+        key: of the client's choice, ≤ 255 characters.
+        request: digest of all that was asked with it, 32 bytes.
+    """
+
+    key: str
+    request: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
     """What is asked of a job beyond the run itself; the wire's members and headers.
 
     Attributes:
         timeout_s: how long it may run, from its start; 1800 … 43200.
-        idempotency_key: a second submission of the owner with the same key is the first job.
+        idempotency: a second submission of the owner with the same key is the first job.
         call_timeout_s: how long one call may take, > 0; None: no limit of its own.
         max_failures: failed calls with which the job still goes on under "continue", ≥ 0.
         canary: run the first call alone, and the rest only if it returns.
@@ -30,7 +43,7 @@ class Submission:
     api_version: str = "v1"
     timeout_s: int = 1800
     comments: str | None = None
-    idempotency_key: str | None = None
+    idempotency: Idempotency | None = None
     call_timeout_s: float | None = None
     max_failures: int | None = None
     canary: bool = False

@@ -238,6 +238,7 @@ job = Table(
     Column("uuid", String(36), nullable=False, unique=True),
     Column("owner", String(128), nullable=False),
     Column("idempotency_key", String(255), nullable=True),
+    Column("request", LargeBinary(32), nullable=True),
     Column("api_version", String(8), nullable=False),
     Column("verb", String(16), nullable=False),
     Column("script_name", String(128), nullable=False),
