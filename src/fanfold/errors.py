@@ -209,6 +209,10 @@ class NotPreloaded(CallerError, code=2077):
     """You have not preloaded this environment."""
 
 
+class PackageGone(CallerError, code=2078):
+    """A package of the environment cannot be had any more from where it came."""
+
+
 class UnknownSecret(CallerError, code=2080):
     """There is no secret of this name that you, or this script, may have."""
 
@@ -447,6 +451,7 @@ BY_CODE: dict[int, type[FanfoldError]] = {
     2075: BuildFailed,
     2076: PreloadRefused,
     2077: NotPreloaded,
+    2078: PackageGone,
     2080: UnknownSecret,
     2090: InvalidRequest,
     2091: RequestTooSlow,

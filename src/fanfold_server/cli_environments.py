@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 import os
+import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -303,6 +304,69 @@ def env_drop(name: str, version: int | None, **place: object) -> None:
 
     _with_workshop(place, drop)
     click.echo(f"dropped {name}" + (f", version {version}" if version else ""), err=True)
+
+
+# ------------------------------------------------------------------ moving
+
+
+@env.command("export")
+@click.argument("name")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--version", type=click.IntRange(min=1), help="This version; else the current one.")
+@_place_options
+def env_export(name: str, file: Path, version: int | None, **place: object) -> None:
+    """Write the environment NAME, its lock and every package, to FILE.
+
+    A server without a network imports it. Each package is fetched from where it came, and compared
+    with the lock. Passwords and tokens in addresses stay here.
+    """
+    from fanfold_server.workshop import make_carrying
+
+    async def export(provisioning: Provisioning, shelf: BuiltShelf) -> int:
+        carrying = make_carrying(_settings(**place), provisioning, shelf)
+        async with carrying.export(_operator(), name, version) as packed:
+            # Beside it first: whoever looks finds the old file or the whole new one.
+            fresh = file.with_name(f".{file.name}.{os.getpid()}")
+            try:
+                await asyncio.to_thread(shutil.copyfile, packed, fresh)
+                fresh.replace(file)
+            finally:
+                fresh.unlink(missing_ok=True)
+            return packed.stat().st_size
+
+    size_bytes = _with_workshop(place, export)
+    click.echo(f"{name} is in {file}, {size_bytes:,} bytes", err=True)
+
+
+@env.command("import")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--name", help="What it is to be called here; else what it was called.")
+@click.option("--overwrite", is_flag=True, help="Make another version of one that is there.")
+@click.option("--quiet", "-q", is_flag=True, help="Say only what goes wrong.")
+@_place_options
+def env_import(
+    file: Path, *, name: str | None, overwrite: bool, quiet: bool, **place: object
+) -> None:
+    """Make the environment that another server has exported to FILE; no network is needed.
+
+    Nothing is made unless every package is what the lock says. A virtual environment needs the
+    Python it was made with on this machine; a conda environment brings its own.
+    """
+    from fanfold_server.workshop import make_carrying
+
+    async def bring(provisioning: Provisioning, shelf: BuiltShelf) -> Made:
+        carrying = make_carrying(_settings(**place), provisioning, shelf)
+        async with carrying.room() as room:
+            order = await carrying.order(_operator(), file, room, name=name, replaces=overwrite)
+            ready = provisioning.ready(order)
+            if ready is not None:
+                return ready
+            build, task = provisioning.start(order)
+            await _watch(provisioning, build, task, quiet=quiet)
+            return task.result()
+
+    made = _with_workshop(place, bring)
+    click.echo(f"{made.name} is {made.prefix}, version {made.version}", err=True)
 
 
 @env.command("register")

@@ -39,6 +39,7 @@ from fanfold_server.service.applying import Applying, Caps
 from fanfold_server.service.asking import Asking
 from fanfold_server.service.auditing import Auditing
 from fanfold_server.service.callbacks import Callbacks
+from fanfold_server.service.carrying import Carrying
 from fanfold_server.service.data_sources import DataSources
 from fanfold_server.service.datastore_asks import DatastoreAsks
 from fanfold_server.service.datastores import DatastoreLimits, Datastores
@@ -61,6 +62,7 @@ from fanfold_server.store.sql import Store
 from fanfold_server.workshop import (
     engine_options,
     level_timeouts,
+    make_carrying,
     make_folders,
     make_shelf,
     open_provisioning,
@@ -77,6 +79,7 @@ class Running:
     Attributes:
         environments: lists the environments.
         provisioning: makes and removes them.
+        carrying: brings them from one server to another.
         preloading: keeps them started.
         jobs: what runs while nobody waits.
         datastores: what functions keep.
@@ -88,6 +91,7 @@ class Running:
 
     environments: Environments
     provisioning: Provisioning
+    carrying: Carrying
     preloading: Preloading
     jobs: Jobs
     datastores: Datastores
@@ -139,6 +143,7 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
                 library=library,
                 environments=running.environments,
                 provisioning=running.provisioning,
+                carrying=running.carrying,
                 preloading=running.preloading,
                 jobs=running.jobs,
                 callbacks=Callbacks(store=store.callbacks, ledger=store.ledger),
@@ -281,6 +286,7 @@ async def _open_running(
         yield Running(
             environments=environments,
             provisioning=provisioning,
+            carrying=make_carrying(settings, provisioning, shelf),
             preloading=preloading,
             jobs=jobs,
             datastores=datastores,

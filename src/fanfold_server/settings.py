@@ -323,7 +323,7 @@ class Settings(BaseSettings):
         '("file:NAME"); otherwise DATA/secrets.',
     )
     max_table_mib: int = Field(
-        4096, ge=1, description="Largest body that is loaded as a table, in MiB."
+        4096, ge=1, description="Largest body that is a table or an environment, in MiB."
     )
 
     max_object_mib: int = Field(512, ge=1, description="Largest object of a datastore, in MiB.")

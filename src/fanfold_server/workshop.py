@@ -24,6 +24,7 @@ from fanfold_server.engine.probing import Prober
 from fanfold_server.engine.running import RunLimits
 from fanfold_server.engine.sandbox import Openings, Sandbox
 from fanfold_server.environments.folders import Folders
+from fanfold_server.environments.parcels import Parcels
 from fanfold_server.environments.places import Places
 from fanfold_server.environments.port import Installer
 from fanfold_server.environments.rattler import CondaCommand, Rattler
@@ -31,6 +32,7 @@ from fanfold_server.environments.shelf import BuiltShelf
 from fanfold_server.environments.uv import Uv
 from fanfold_server.model.apply import ServiceLevel
 from fanfold_server.model.environment import Maker, Warm
+from fanfold_server.service.carrying import Carrying
 from fanfold_server.service.provisioning import Provisioning
 from fanfold_server.setting_types import LevelLimits
 from fanfold_server.settings import Settings, SettingsError
@@ -172,6 +174,11 @@ def make_shelf(settings: Settings, sandbox: Callable[[], Awaitable[Sandbox]]) ->
         cache=settings.data / "cache",
     )
     return BuiltShelf(places, installers, prober)
+
+
+def make_carrying(settings: Settings, provisioning: Provisioning, shelf: BuiltShelf) -> Carrying:
+    """Put together who brings environments from one server to another."""
+    return Carrying(provisioning, shelf, Parcels(Places(settings.environments_folder)))
 
 
 def make_folders(settings: Settings, shelf: BuiltShelf) -> Folders:

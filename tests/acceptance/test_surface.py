@@ -60,6 +60,7 @@ PATHS = {
     "/api/v1/environments": {"get", "post"},
     "/api/v1/environments/{name}": {"get", "delete"},
     "/api/v1/environments/{name}/rollback": {"post"},
+    "/api/v1/environments/{name}/archive": {"get", "put"},
     "/api/v1/environment-builds": {"get"},
     "/api/v1/environment-builds/{buildId}": {"get"},
     "/api/v1/environment-builds/{buildId}/log": {"get"},

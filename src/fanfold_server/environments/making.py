@@ -93,7 +93,6 @@ class Making:
             size_bytes=size_bytes,
             variables=environment.variables,
             preload=environment.preload,
-            lock_digest=digest_of(lock),
         )
         return finished, lock
 

@@ -7,6 +7,7 @@ ROOT/.versions/seaborn/3/      a version: the prefix itself, never moved, never 
                        3.use   locked, shared, while processes run there; its time: when last
 ROOT/.builds/ID.json, ID.log   a build as it stands, and what it says
 ROOT/.locks/seaborn            locked by whoever builds, drops or repoints
+ROOT/.parcels/ID/              one that is packed or unpacked; locked by whoever does it
 ROOT/.trash/                   what is being removed
 ROOT/.cache/                   of uv and rattler
 """
@@ -38,6 +39,7 @@ class Places:
         self.versions = root / ".versions"
         self.builds = root / ".builds"
         self.locks = root / ".locks"
+        self.parcels = root / ".parcels"
         self.trash = root / ".trash"
         self.cache = root / ".cache"
 
@@ -48,6 +50,7 @@ class Places:
             (self.versions, 0o755),
             (self.builds, 0o700),
             (self.locks, 0o700),
+            (self.parcels, 0o700),
             (self.trash, 0o700),
             (self.cache, 0o700),
         ):

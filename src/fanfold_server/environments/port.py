@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
 from fanfold_server.model.actor import Actor
-from fanfold_server.model.environment import Build, Environment, Hello, Made, Order, Recipe
+from fanfold_server.model.environment import (
+    Build,
+    Environment,
+    Hello,
+    Made,
+    Order,
+    Parcel,
+    Recipe,
+)
 
 
 class Environments(Protocol):
@@ -120,5 +129,34 @@ class Shelf(Protocol):
 
         Returns:
             False, and the version stays, if that took longer than `wait_s`.
+        """
+        ...
+
+
+class Carrier(Protocol):
+    """Packs locked environments with all of their packages into one file, and unpacks them."""
+
+    def room(self) -> AbstractAsyncContextManager[Path]:
+        """Give a directory of one's own, on the environments' disk, until the context ends.
+
+        What killed processes have left in theirs goes before that.
+        """
+        ...
+
+    async def pack(self, made: Made, lock: str, room: Path) -> Path:
+        """Write a version into a file in a room, without passwords and tokens; gives its path.
+
+        Raises:
+            PackageGone: a package cannot be had any more, or is another one now.
+            InvalidEnvironment: the lock does not say what the packages hash to.
+        """
+        ...
+
+    async def unpack(self, source: Path, room: Path) -> Parcel:
+        """Read a file that may be anybody's into a room; its packages lie there as long as that.
+
+        Raises:
+            InvalidEnvironment: it is not whole, holds what its lock does not name or what does not
+                hash to what its lock says, or is for another machine.
         """
         ...

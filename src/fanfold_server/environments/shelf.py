@@ -192,7 +192,7 @@ class BuiltShelf:
                 "name, or remove its link."
             )
         if current is not None and not order.replaces:
-            if current.recipe.digest == order.recipe.digest:
+            if order.is_met_by(current):
                 return current
             raise EnvironmentExists(
                 f'There is an environment "{order.name}", made from something else: an update '
@@ -202,7 +202,8 @@ class BuiltShelf:
             self._installers, self._probe, lambda step, done: self._step(build, step, done)
         )
         self._step(build, "solve", 0.0)
-        lock = await making.lock(order.recipe, log, guard)
+        parcel = order.parcel
+        lock = parcel.lock if parcel else await making.lock(order.recipe, log, guard)
         digest = digest_of(lock)
         if current is not None and _is_same(current, order, digest):
             return current
@@ -227,7 +228,11 @@ class BuiltShelf:
             created=datetime.now(UTC),
         )
         try:
-            made, lock = await making.make(unfinished, lock, log, guard, self.environment)
+            source = parcel.at_hand if parcel else lock
+            made, installed = await making.make(unfinished, source, log, guard, self.environment)
+            if parcel is None:  # it may have been solved while it was installed
+                lock = installed
+            made = replace(made, lock_digest=digest_of(lock))
             write_whole(self._places.lock(order.name, version), lock)
         except BaseException:
             await asyncio.shield(asyncio.to_thread(self._remove, order.name, version))

@@ -132,11 +132,6 @@ def find_uv() -> Path:
     return Path(found)
 
 
-def python_of(lock: str) -> str:
-    """Return the version of Python for which a lock holds."""
-    return lock.partition("\n")[0].removeprefix(LOCK_HEADER)
-
-
 def _beside(log: Path) -> Path:
     folder = log.with_suffix(".uv")
     folder.mkdir()

@@ -21,6 +21,7 @@ from fanfold_server.http import (
     oml,
     oml_preload,
     pages,
+    parcels,
     scripts,
 )
 from fanfold_server.http import (
@@ -41,6 +42,7 @@ from fanfold_server.http.surface import Environments, Sources, Surface
 from fanfold_server.service.access import Access
 from fanfold_server.service.auditing import Auditing
 from fanfold_server.service.callbacks import Callbacks
+from fanfold_server.service.carrying import Carrying
 from fanfold_server.service.datastores import Datastores
 from fanfold_server.service.jobs import Jobs
 from fanfold_server.service.library import Library
@@ -78,6 +80,7 @@ def build_app(
     datastores: Datastores | None = None,
     max_table_bytes: int = 0,
     provisioning: Provisioning | None = None,
+    carrying: Carrying | None = None,
     preloading: Preloading | None = None,
     run_paths: Mapping[str, Any] | None = None,
     public_url: str | None = None,
@@ -101,8 +104,10 @@ def build_app(
         tables: users' tables; None: this server keeps none, and has no routes of them.
         sources: databases of others; None: this server reads none, and has no routes of them.
         datastores: users' datastores; None: this server keeps none, and has no routes of them.
-        max_table_bytes: the longest body that is loaded as a table, if more than another's.
+        max_table_bytes: the longest body that goes to a file as it comes, a table or an
+            environment, if more than another's.
         provisioning: makes environments; None: this server makes none, and has no routes of it.
+        carrying: brings them from one server to another; there if provisioning is.
         preloading: keeps environments started; None: nothing can be preloaded.
         run_paths: the OpenAPI path items of what `runs` answers.
         public_url: scheme, host and port under which clients reach the server; without it,
@@ -123,7 +128,7 @@ def build_app(
     if tables is not None:
         routers = (*routers, table_routes.router)
     if provisioning is not None:
-        routers = (*routers, environment_routes.router)
+        routers = (*routers, environment_routes.router, parcels.router)
     if preloading is not None:
         routers = (*routers, oml_preload.router)
     if sources is not None:
@@ -148,6 +153,7 @@ def build_app(
         callbacks=callbacks,
         tables=tables,
         provisioning=provisioning,
+        carrying=carrying,
         preloading=preloading,
         sources=sources,
         datastores=datastores,

@@ -65,7 +65,7 @@ async def create_environment(
         replaces=body.overwrite,
     )
     if provisioning.ready(order) is not None:
-        return Json(_detail(await provisioning.describe(order.name)))
+        return Json(detail(await provisioning.describe(order.name)))
     build, _ = provisioning.start(order)
     url = f"{surface.base_url(request)}{router.prefix}/environment-builds/{build.id}"
     return Json(BuildOut.of(build), status_code=202, headers={"Location": url})
@@ -74,7 +74,7 @@ async def create_environment(
 @router.get("/environments/{name}", response_model=EnvironmentDetail)
 async def describe_environment(provisioning: ProvisioningOf, _caller: Caller, name: Name) -> Json:
     """Describe an environment: its packages, its versions, who wants it, whether it is warm."""
-    return Json(_detail(await provisioning.describe(name)))
+    return Json(detail(await provisioning.describe(name)))
 
 
 @router.delete("/environments/{name}", status_code=204, response_class=Nothing)
@@ -169,7 +169,8 @@ def _out(described: Described) -> EnvironmentOut:
     )
 
 
-def _detail(described: Described) -> EnvironmentDetail:
+def detail(described: Described) -> EnvironmentDetail:
+    """Write an environment with what is in it."""
     return EnvironmentDetail(
         **_out(described).model_dump(),
         packages=dict(described.made.packages),

@@ -47,6 +47,7 @@ STATUSES: Final[dict[type[errors.FanfoldError], int]] = {
     errors.JobRunning: 409,
     errors.EnvironmentExists: 409,
     errors.EnvironmentInUse: 409,
+    errors.PackageGone: 409,
     errors.KeyReused: 409,
     errors.BodyTooLarge: 413,
     errors.EncodedBody: 415,

@@ -56,6 +56,8 @@ _VERSIONS: Final = "/oml/api/py-scripts/v"
 _VERSIONS_LENGTH: Final = len(_VERSIONS)
 _V1: Final = "/oml/api/py-scripts/v1"
 _TABLES: Final = "/api/v1/tables/"
+_ENVIRONMENTS: Final = "/api/v1/environments/"
+_PARCEL: Final = "/archive"
 _TABLE_DEPTH: Final = _TABLES.count("/")
 _LEGACY: Final = ("/oml/tenants/", "/omlusers/tenants/")
 _LEGACY_PARTS: Final = 7
@@ -83,7 +85,7 @@ class Front:
         pages: the ASGI callable that answers everything else.
         has_accounts: whether there is an account; asked until it says yes.
         max_body_bytes: the longest request body, > 0.
-        max_table_bytes: that of a table that is loaded, if it is longer.
+        max_table_bytes: that of a table that is loaded, or an environment, if it is longer.
         trust_forwarded: take scheme and host from the headers of a proxy.
         record: notes a request that is over; None for no access log.
         note: notes who changed what, or was refused, for the audit log.
@@ -165,9 +167,12 @@ class Front:
                 self._note(_event(scope, method, answer.status, request_id))
 
     def _longest_body(self, method: str, path: str) -> int:
-        """Say how long a body may be; one that is a table goes to a file as it comes."""
-        is_table = method == "PUT" and path.startswith(_TABLES) and path.count("/") == _TABLE_DEPTH
-        return self._max_table_bytes if is_table else self._max_body_bytes
+        """Say how long a body may be; a table or an environment goes to a file as it comes."""
+        if method != "PUT":
+            return self._max_body_bytes
+        is_table = path.startswith(_TABLES) and path.count("/") == _TABLE_DEPTH
+        is_parcel = path.startswith(_ENVIRONMENTS) and path.endswith(_PARCEL)
+        return self._max_table_bytes if is_table or is_parcel else self._max_body_bytes
 
     def _as_meant(self, scope: Scope) -> Scope:
         """Take away what a proxy and the legacy prefixes put between."""

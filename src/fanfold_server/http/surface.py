@@ -23,6 +23,7 @@ from fanfold_server.rows.port import Probe
 from fanfold_server.service.access import Access
 from fanfold_server.service.auditing import Auditing
 from fanfold_server.service.callbacks import Callbacks
+from fanfold_server.service.carrying import Carrying
 from fanfold_server.service.data_sources import DataSources
 from fanfold_server.service.datastores import Datastores
 from fanfold_server.service.jobs import Jobs
@@ -63,6 +64,7 @@ class Surface:
         jobs: None on a server that runs none; then there are no routes of jobs.
         callbacks: there if jobs are.
         provisioning: None on a server that builds no environments; then there are no routes of it.
+        carrying: there if provisioning is.
         preloading: None where nothing can be preloaded; then there are no routes of it.
         tables: None on a server that keeps none; then there are no routes of tables.
         sources: None on a server that reads no databases of others; then there are no such routes.
@@ -85,6 +87,7 @@ class Surface:
     datastores: Datastores | None = None
     columnar: Columnar = field(default_factory=Columnar)
     provisioning: Provisioning | None = None
+    carrying: Carrying | None = None
     preloading: Preloading | None = None
 
     def base_url(self, request: Request) -> str:
@@ -183,6 +186,12 @@ async def _provisioning(request: Request) -> Provisioning:
     return provisioning
 
 
+async def _carrying(request: Request) -> Carrying:
+    carrying = surface_of(request).carrying
+    assert carrying is not None  # else the app has no routes that ask
+    return carrying
+
+
 async def _secrets(request: Request) -> Secrets:
     return surface_of(request).secrets
 
@@ -210,6 +219,7 @@ SecretsOf = Annotated[Secrets, Depends(_secrets)]
 JobsOf = Annotated[Jobs, Depends(_jobs)]
 CallbacksOf = Annotated[Callbacks, Depends(_callbacks)]
 ProvisioningOf = Annotated[Provisioning, Depends(_provisioning)]
+CarryingOf = Annotated[Carrying, Depends(_carrying)]
 PreloadingOf = Annotated[Preloading, Depends(_preloading)]
 TablesOf = Annotated[Tables, Depends(_tables)]
 SourcesOf = Annotated[Sources, Depends(_sources)]

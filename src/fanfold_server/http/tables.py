@@ -2,17 +2,16 @@
 
 import asyncio
 from collections.abc import Mapping
-from pathlib import Path as FilePath
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query, Request
-from starlette.requests import ClientDisconnect
 
 from fanfold_server.http.answers import Json, Nothing
+from fanfold_server.http.receiving import receive_file
 from fanfold_server.http.surface import Caller, CallerRoute, TablesOf
 from fanfold_server.http.tables_schemas import TableGrantList, TableGrantOut, TableList, TableOut
 from fanfold_server.model.actor import EVERYONE, account_name
-from fanfold_server.model.errors import InvalidBody, InvalidField
+from fanfold_server.model.errors import InvalidField
 from fanfold_server.model.rows import DataFormat
 from fanfold_server.service.tables import MAX_PREVIEW_ROWS
 
@@ -27,7 +26,6 @@ MEDIA_TYPES: Final[Mapping[str, DataFormat]] = {
     "application/vnd.apache.arrow.stream": DataFormat.ARROW,
     "application/vnd.apache.arrow.file": DataFormat.ARROW,
 }
-_WRITE_BYTES: Final = 1 << 20
 _BODY: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
@@ -87,7 +85,7 @@ async def load_table(
     form = form or _form(request)
     path = tables.incoming()
     try:
-        await _receive(request, path)
+        await receive_file(request, path)
         table, is_new = await tables.load(caller, name, path, form, is_global=is_global)
     finally:
         await asyncio.to_thread(path.unlink, missing_ok=True)
@@ -153,21 +151,6 @@ def _form(request: Request) -> DataFormat:
             field="Content-Type",
         )
     return form
-
-
-async def _receive(request: Request, path: FilePath) -> None:
-    """Write the body to a file as it comes, without keeping it in memory."""
-    with await asyncio.to_thread(path.open, "xb") as file:
-        waiting = bytearray()
-        try:
-            async for part in request.stream():
-                waiting += part
-                if len(waiting) >= _WRITE_BYTES:
-                    await asyncio.to_thread(file.write, waiting)
-                    waiting = bytearray()
-        except ClientDisconnect as exc:
-            raise InvalidBody("The request ended before its body did.") from exc
-        await asyncio.to_thread(file.write, waiting)
 
 
 def _account(grantee: str) -> str | None:

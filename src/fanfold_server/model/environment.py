@@ -103,12 +103,36 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Parcel:
+    """A locked environment that was brought here with all of its packages.
+
+    Attributes:
+        name: what it was called where it was made.
+        lock: as it was saved there.
+        at_hand: the same lock, but every package lies on this disk.
+    """
+
+    name: str
+    recipe: Recipe
+    description: str
+    tags: Mapping[str, str]
+    lock: str
+    at_hand: str
+
+    @property
+    def lock_digest(self) -> str:
+        """SHA-256 of the lock, in hexadecimal."""
+        return hashlib.sha256(self.lock.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """An environment that somebody wants.
 
     Attributes:
         owner: the account that orders it, or PYQSYS for the operator.
         replaces: whether it may become a new version of one that is there.
+        parcel: what it is installed from; None: what its recipe is solved to.
     """
 
     name: str
@@ -117,6 +141,13 @@ class Order:
     description: str
     tags: Mapping[str, str]
     replaces: bool = False
+    parcel: Parcel | None = None
+
+    def is_met_by(self, made: Made) -> bool:
+        """Tell whether a version is what is wanted, leaving description and tags aside."""
+        if self.parcel is not None:
+            return made.lock_digest == self.parcel.lock_digest
+        return made.recipe.digest == self.recipe.digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

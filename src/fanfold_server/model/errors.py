@@ -315,6 +315,12 @@ class BuildFailed(CallerError):
     code = 2075
 
 
+class PackageGone(CallerError):
+    """A package of the environment cannot be had any more from where it came."""
+
+    code = 2078
+
+
 class PreloadRefused(CallerError):
     """The environment cannot be preloaded."""
 

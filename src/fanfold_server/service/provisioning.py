@@ -11,7 +11,8 @@ import asyncio
 import re
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import structlog
@@ -24,6 +25,7 @@ from fanfold_server.model.environment import (
     BuildState,
     Made,
     Order,
+    Parcel,
     Recipe,
     Warm,
 )
@@ -197,8 +199,12 @@ class Provisioning:
         description: str | None = None,
         tags: Mapping[str, str] | None = None,
         replaces: bool = False,
+        parcel: Parcel | None = None,
     ) -> Order:
         """Check that the actor may have this made.
+
+        Args:
+            parcel: what it is to be installed from; for administrators.
 
         Raises:
             Forbidden, QuotaExceeded, InvalidEnvironment.
@@ -209,6 +215,8 @@ class Provisioning:
                 "Only an administrator may make environments here; the operator can let users do "
                 'so with the setting "user_environments".'
             )
+        if parcel is not None:
+            self.refuse_but_administrators(actor)
         if NAME.fullmatch(name) is None:
             raise InvalidEnvironment(
                 f"{name!a} is no name: it begins with a letter or digit and holds at most 64 "
@@ -225,10 +233,19 @@ class Provisioning:
                 "characters.",
                 field="tags",
             )
+        order = Order(
+            name=name,
+            owner=actor.name,
+            recipe=recipe,
+            description=description or "",
+            tags=tags,
+            replaces=replaces,
+            parcel=parcel,
+        )
         current = self._shelf.current(name)
         if current is not None:
-            self._refuse_others(actor, current)
-            if not replaces and current.recipe.digest != recipe.digest:
+            self.refuse_others(actor, current)
+            if not replaces and not order.is_met_by(current):
                 raise EnvironmentExists(
                     f'There is an environment "{name}", version {current.version}, made from '
                     'something else: "overwrite": true, or "fanfold env update", makes another.'
@@ -237,24 +254,22 @@ class Provisioning:
             self._refuse_too_many(actor)
         if description is None:
             description = current.description if current else _described(recipe)
-        return Order(
-            name=name,
-            owner=actor.name,
-            recipe=recipe,
-            description=description,
-            tags=tags,
-            replaces=replaces,
-        )
+        return replace(order, description=description)
 
-    def start(self, order: Order) -> tuple[Build, asyncio.Task[Made]]:
+    def start(
+        self, order: Order, holding: AsyncExitStack | None = None
+    ) -> tuple[Build, asyncio.Task[Made]]:
         """Begin to carry out an order; the same order at the same time is carried out once.
+
+        Args:
+            holding: what has to be open until it is carried out; taken over if that begins.
 
         Raises:
             EnvironmentInUse: another order for this environment is being carried out.
         """
         going = self._going.get(order.name)
         if going is not None:
-            if going[0].recipe == order.recipe:
+            if _are_same(going[0], order):
                 return going[1], going[2]
             raise EnvironmentInUse(
                 f'The environment "{order.name}" is being built from something else: see build '
@@ -270,13 +285,15 @@ class Provisioning:
             progress=0.0,
             created=self._now(),
         )
-        task = asyncio.create_task(self._carry_out(order, build), name=f"builds {order.name}")
+        held = holding.pop_all() if holding is not None else AsyncExitStack()
+        task = asyncio.create_task(self._carry_out(order, build, held), name=f"builds {order.name}")
         self._going[order.name] = (order, build, task)
         return build, task
 
-    async def _carry_out(self, order: Order, build: Build) -> Made:
+    async def _carry_out(self, order: Order, build: Build, held: AsyncExitStack) -> Made:
         try:
-            made = await self._shelf.build(order, build)
+            async with held:
+                made = await self._shelf.build(order, build)
         except FanfoldError as exc:
             self._log.warning("build failed", environment=order.name, error=exc.message)
             raise
@@ -288,8 +305,8 @@ class Provisioning:
     def ready(self, order: Order) -> Made | None:
         """Return the current version if it is what the order wants, and nothing is to be done."""
         current = self._shelf.current(order.name)
-        is_same = current is not None and current.recipe.digest == order.recipe.digest
-        return current if is_same and not order.replaces else None
+        is_there = current is not None and order.is_met_by(current)
+        return current if is_there and not order.replaces else None
 
     # ------------------------------------------------------------------ turning and dropping
 
@@ -300,7 +317,7 @@ class Provisioning:
             EnvironmentNotFound, UnknownVersion, Forbidden.
         """
         _, versions = self.versions(name)
-        self._refuse_others(actor, versions[0])
+        self.refuse_others(actor, versions[0])
         if not self._shelf.make_current(name, version):
             raise _no_version(name, version, versions)
 
@@ -314,7 +331,7 @@ class Provisioning:
             EnvironmentInUse: jobs that have not ended want it, or runs do not end in time.
         """
         current, versions = self.versions(name)
-        self._refuse_others(actor, versions[0])
+        self.refuse_others(actor, versions[0])
         wanted = [made for made in versions if version in {None, made.version}]
         if not wanted:
             assert version is not None
@@ -344,7 +361,22 @@ class Provisioning:
         if tasks:
             await asyncio.wait(tasks, timeout=CLOSE_S)
 
-    def _refuse_others(self, actor: Actor, made: Made) -> None:
+    @staticmethod
+    def refuse_but_administrators(actor: Actor) -> None:
+        """Refuse to bring packages of one's own: only an administrator may.
+
+        Raises:
+            Forbidden.
+        """
+        if not actor.is_admin:
+            raise Forbidden("Only an administrator may bring environments here.")
+
+    def refuse_others(self, actor: Actor, made: Made) -> None:
+        """Refuse who neither owns an environment nor is an administrator.
+
+        Raises:
+            Forbidden.
+        """
         if not actor.is_admin and made.owner != actor.name:
             raise Forbidden(f'The environment "{made.name}" belongs to {made.owner}.')
 
@@ -355,6 +387,12 @@ class Provisioning:
             raise QuotaExceeded(
                 f"You have {own} environments, and may have {self._per_user}; drop one first."
             )
+
+
+def _are_same(one: Order, other: Order) -> bool:
+    """Tell whether two orders come to the same: the second need not be carried out as well."""
+    locks = [order.parcel.lock if order.parcel else None for order in (one, other)]
+    return one.recipe == other.recipe and locks[0] == locks[1]
 
 
 def _described(recipe: Recipe) -> str:

@@ -1,0 +1,210 @@
+"""Environments that are exported by one server and imported by another that has no network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.conftest import FANFOLD, Caller, Server, run_fanfold, serving
+from tests.acceptance.environment_calls import BUILT_WITHIN_S, built, ended, leftovers, runs
+from tests.acceptance.test_environments_built import WHERE
+from tests.fakes.packages import requirements, write_wheel
+
+TAR = {"Content-Type": "application/x-tar"}
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Path]:
+    """A directory that the user ids of workers can reach, unlike pytest's own."""
+    folder = Path(tempfile.mkdtemp(prefix="carried-"))
+    folder.chmod(0o755)
+    yield folder
+    subprocess.run(["chmod", "-R", "u+w", folder], check=True)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def wheels(place: Path) -> Path:
+    folder = place / "wheels"
+    for version in ("1.0", "2.0"):
+        write_wheel(folder, "labcolors", version, f"VERSION = {version!r}\n")
+    write_wheel(folder, "palette", "0.1", "import labcolors\n", requires=["labcolors"])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    users = {"root": "admin", "frida": "developer"}
+    limits = ("--max-body-mib", "1", "--max-table-mib", "2")
+    options = ("--environments", str(place / "environments"), "--user-environments", *limits)
+    with serving(tmp_path_factory.mktemp("carried"), *options, users=users) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def root(server: Server) -> Iterator[Caller]:
+    with server.caller("root") as caller:
+        yield caller
+
+
+@pytest.fixture(scope="module")
+def frida(server: Server) -> Iterator[Caller]:
+    with server.caller("frida") as caller:
+        caller.store("where", WHERE)
+        yield caller
+
+
+@pytest.fixture(scope="module")
+def parcels(root: Caller, place: Path, wheels: Path) -> dict[str, Path]:
+    """Two versions of "lab", exported over HTTP; where their wheels came from is gone then."""
+    found = {}
+    for version, wanted in (("1.0", "labcolors<2"), ("2.0", "labcolors")):
+        text = requirements(wheels, wanted, "palette")
+        build = built(root, "lab", text, overwrite=True, description="Colours", tags={"a": "b"})
+        assert build["state"] == "ready", build
+        answer = root.get("/api/v1/environments/lab/archive")
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["content-type"] == "application/x-tar"
+        assert answer.headers["content-length"] == str(len(answer.content))
+        assert f"lab-{build['version']}.tar" in answer.headers["content-disposition"]
+        found[version] = place / f"{version}.tar"
+        found[version].write_bytes(answer.content)
+    older = root.get("/api/v1/environments/lab/archive", params={"version": 1})
+    assert older.content == found["1.0"].read_bytes()
+    return found
+
+
+@pytest.fixture(scope="module")
+def gone(parcels: dict[str, Path], wheels: Path) -> dict[str, Path]:
+    for wheel in wheels.iterdir():
+        wheel.unlink()
+    return parcels
+
+
+def without_network() -> tuple[str, ...]:
+    """Give what runs a command in a network of its own, in which there is nobody."""
+    for words in (("unshare", "--net"), ("unshare", "--user", "--map-root-user", "--net")):
+        if subprocess.run([*words, "true"], capture_output=True, check=False).returncode == 0:
+            return words
+    return ()
+
+
+def test_a_command_imports_where_there_is_no_network_and_what_it_was_made_of_is_gone(
+    place: Path, tmp_path: Path, gone: dict[str, Path]
+) -> None:
+    command = [*without_network(), str(FANFOLD), "env", "import", str(gone["1.0"])]
+    more = ["--data", str(tmp_path), "--environments", str(place / "apart"), "--name", "colours"]
+    done = subprocess.run(
+        [*command, *more], capture_output=True, text=True, timeout=BUILT_WITHIN_S, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "version 1" in done.stderr
+    manifest = json.loads((place / "apart" / ".versions" / "colours" / "1.json").read_text())
+    assert manifest["packages"] == {"labcolors": "1.0", "palette": "0.1"}
+    assert (manifest["description"], manifest["tags"]["a"]) == ("Colours", "b")
+    first = place / "environments" / ".versions" / "lab" / "1.lock"
+    assert (place / "apart" / ".versions" / "colours" / "1.lock").read_text() == first.read_text()
+    assert list((place / "apart" / ".parcels").iterdir()) == []
+
+
+def test_it_is_imported_over_http_as_another_name_and_version(
+    root: Caller, frida: Caller, place: Path, gone: dict[str, Path]
+) -> None:
+    path = "/api/v1/environments/moved/archive"
+
+    def brought(version: str, **query: str) -> dict[str, object]:
+        answer = root.put(path, content=gone[version].read_bytes(), headers=TAR, params=query)
+        assert answer.status_code == 202, answer.text
+        build_id = answer.json()["id"]
+        assert answer.headers["location"].endswith(f"/api/v1/environment-builds/{build_id}")
+        return ended(root, build_id)
+
+    build = brought("1.0")
+    assert (build["state"], build["version"]) == ("ready", 1), build
+    runs(frida, "moved", "1.0")
+    again = root.put(path, content=gone["1.0"].read_bytes(), headers=TAR)
+    assert (again.status_code, again.json()["version"]) == (200, 1)  # it is there already
+    other = root.put(path, content=gone["2.0"].read_bytes(), headers=TAR)
+    assert (other.status_code, other.json()["errorCode"]) == (409, 2072)
+    assert brought("2.0", overwrite="true")["version"] == 2
+    runs(frida, "moved", "2.0")
+    shown = root.get("/api/v1/environments/moved").json()
+    assert (shown["versions"], shown["tags"]["a"], shown["maker"]) == ([2, 1], "b", "uv")
+    # What it was made of is not here: it cannot go on from here, and says so.
+    answer = root.get(path)
+    assert (answer.status_code, answer.json()["errorCode"]) == (409, 2078)
+    assert "cannot be had" in answer.json()["errorMessage"]
+    assert list((place / "environments" / ".parcels").iterdir()) == []
+
+
+def test_what_is_spoilt_or_too_large_leaves_nothing(
+    root: Caller, place: Path, gone: dict[str, Path]
+) -> None:
+    whole = gone["1.0"].read_bytes()
+    spoilt = bytearray(whole)
+    spoilt[whole.rindex(b"labcolors-1.0.dist-info")] ^= 1
+    path = "/api/v1/environments/spoilt/archive"
+    for content, status, code, words in (
+        (bytes(spoilt), 400, 2071, "not what its lock says"),
+        (whole[: len(whole) // 2], 400, 2071, "too early"),
+        (b"", 400, 2071, "too early"),
+        (bytes(spoilt) + bytes(1 << 20), 400, 2071, "not what its lock says"),
+        (whole + bytes(2 << 20), 413, 2006, "2097152"),
+    ):
+        answer = root.put(path, content=content, headers=TAR)
+        assert (answer.status_code, answer.json()["errorCode"]) == (status, code), answer.text
+        assert words in answer.json()["errorMessage"]
+    assert root.get("/api/v1/environments/spoilt").status_code == 404
+    assert leftovers(place, "spoilt") == []
+    assert list((place / "environments" / ".parcels").iterdir()) == []
+
+
+def test_packages_of_ones_own_are_for_administrators_and_what_is_anothers_stays(
+    server: Server, frida: Caller, gone: dict[str, Path]
+) -> None:
+    for answer in (
+        frida.put(
+            "/api/v1/environments/mine/archive", content=gone["1.0"].read_bytes(), headers=TAR
+        ),
+        frida.get("/api/v1/environments/lab/archive"),
+    ):
+        assert (answer.status_code, answer.json()["errorCode"]) == (403, 2105)
+    with server.client() as nobody:
+        assert nobody.get("/api/v1/environments/lab/archive").status_code == 401
+
+
+def test_a_version_or_a_name_that_is_not_there_is_404(root: Caller, parcels: object) -> None:
+    _ = parcels
+    answer = root.get("/api/v1/environments/lab/archive", params={"version": 9})
+    assert (answer.status_code, answer.json()["errorCode"]) == (404, 2011)
+    assert root.get("/api/v1/environments/nothing/archive").json()["errorCode"] == 2070
+    assert root.put("/api/v1/environments/..%2Fx/archive", content=b"").status_code in {400, 404}
+
+
+def test_the_command_exports_what_it_imports_again(
+    server: Server, place: Path, tmp_path: Path
+) -> None:
+    write_wheel(place / "more", "labcolors", "3.0", "VERSION = '3.0'\n")
+    spec = tmp_path / "requirements.txt"
+    spec.write_text(requirements(place / "more", "labcolors"))
+    here = ("--data", str(server.data), "--environments", str(place / "environments"))
+    run_fanfold("env", "create", "third", "--spec", str(spec), *here)
+    parcel = tmp_path / "third.tar"
+    said = run_fanfold("env", "export", "third", str(parcel), *here).stderr
+    assert f"{parcel.stat().st_size:,} bytes" in said
+    assert [path.name for path in tmp_path.glob("*.tar")] == ["third.tar"]
+    first = hashlib.sha256(parcel.read_bytes()).hexdigest()
+    run_fanfold("env", "export", "third", str(parcel), *here)
+    assert hashlib.sha256(parcel.read_bytes()).hexdigest() == first
+    refused = run_fanfold("env", "import", str(spec), *here, is_expected_to_fail=True)
+    assert "ends too early" in refused.stderr
+    assert "version 1" in run_fanfold("env", "import", str(parcel), *here).stderr
+    other = run_fanfold("env", "import", str(parcel), "--name", "fourth", "-q", *here)
+    assert other.stderr.strip().endswith("/.versions/fourth/1, version 1")
