@@ -1,15 +1,23 @@
-"""`fanfold doctor`: what isolation works on this host, what is missing, what that leaves open."""
+"""`fanfold doctor`: what works on this host, what is missing, and what that leaves open.
+
+Isolation, what builds environments, and the environments themselves.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import platform
+from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from fanfold_server.engine.sandbox import Sandbox
     from fanfold_server.settings import Settings
 
 
@@ -20,16 +28,22 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Directory of the server's state.  [FANFOLD_DATA]",
 )
-def doctor(*, as_json: bool, data: Path | None) -> None:
-    """Try what isolation works here, and say what is missing and what that leaves open.
+@click.option(
+    "--environments",
+    type=click.Path(path_type=Path),
+    help="Directory of environments, if not DATA/environments.  [FANFOLD_ENVIRONMENTS]",
+)
+def doctor(*, as_json: bool, **place: Path | None) -> None:
+    """Try what works here, and say what is missing and what that leaves open.
 
-    Each rung of the ladder is tried by running a program behind it. The exit status is 1 if the
-    settings ask for more than works.
+    Each rung of isolation is tried by running a program behind it, and each environment by starting
+    it as it is started for runs. The exit status is 1 if the settings ask for more isolation than
+    works.
     """
     from fanfold_server.settings import SettingsError, load_settings
 
     try:
-        settings = load_settings({} if data is None else {"data": data})
+        settings = load_settings({name: path for name, path in place.items() if path is not None})
     except SettingsError as exc:
         raise click.ClickException(str(exc)) from exc
     report = examine(settings)
@@ -69,6 +83,7 @@ def examine(settings: Settings) -> dict[str, Any]:
         }
         for rung in Rung
     ]
+    sandbox = make_sandbox(settings, ladder, groups)
     return {
         "ok": reason is None,
         "refused": reason,
@@ -80,8 +95,33 @@ def examine(settings: Settings) -> dict[str, Any]:
             "why_not": groups if isinstance(groups, str) else None,
             "controllers": {} if isinstance(groups, str) else groups.describe(),
         },
-        "isolation": make_sandbox(settings, ladder, groups).describe(),
+        "isolation": sandbox.describe(),
         "rungs": rungs,
+        **_examine_environments(settings, sandbox),
+    }
+
+
+def _examine_environments(settings: Settings, sandbox: Sandbox) -> dict[str, Any]:
+    """Start each environment, and look for what makes them."""
+    import structlog
+
+    from fanfold_server.environments.survey import builders, pythons, survey
+    from fanfold_server.workshop import make_folders, make_prober, make_shelf
+
+    async def opened() -> Sandbox:
+        return sandbox
+
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    folders = make_folders(settings, make_shelf(settings, opened))
+    where = (settings.environments_folder, *settings.environment_dirs)
+    with TemporaryDirectory() as cache:  # the server's own stays as it is
+        probe = make_prober(settings, opened, cache=Path(cache))
+        findings = asyncio.run(survey(folders, where, probe))
+    return {
+        "builders": [asdict(builder) for builder in builders()],
+        "pythons": pythons(),
+        "default_is_own_interpreter": folders.uses_own_interpreter,
+        "environments": [asdict(finding) for finding in findings],
     }
 
 
@@ -98,4 +138,28 @@ def _lines(report: dict[str, Any]) -> list[str]:
     lines += [f"missing: {text}" for text in isolation["missing"]]
     if report["refused"]:
         lines.append(f"the server does not start: {report['refused']}")
+    lines.append("what makes environments:")
+    for builder in report["builders"]:
+        state = builder["found"] or f"not there: {builder['hint']}"
+        lines.append(f"  {builder['name']:10} {builder['makes']:6} {state}")
+    lines.append(f"  Pythons for virtual environments: {', '.join(report['pythons']) or 'none'}")
+    lines.append("environments:")
+    for finding in report["environments"]:
+        lines += _about(finding)
+    if report["default_is_own_interpreter"]:
+        lines.append(
+            "  runs that name none take place beside the server's packages: set default_environment"
+        )
+    return lines
+
+
+def _about(finding: dict[str, Any]) -> list[str]:
+    name = finding["name"] + (f"@{finding['version']}" if finding["version"] else "")
+    if finding["trouble"]:
+        return [f"  {name:20} does not work: {finding['trouble']}", f"    {finding['prefix']}"]
+    lines = [f"  {name:20} works: {finding['kind']}, Python {finding['python']}"]
+    lines += [f"    lacks {package}: no {what}" for package, what in finding["lacks"].items()]
+    lines += [
+        f"    {module} cannot be imported: {why}" for module, why in finding["broken"].items()
+    ]
     return lines

@@ -168,12 +168,20 @@ def make_shelf(settings: Settings, sandbox: Callable[[], Awaitable[Sandbox]]) ->
         Maker.MAMBA: CondaCommand(Maker.MAMBA, uv),
         Maker.MICROMAMBA: CondaCommand(Maker.MICROMAMBA, uv),
     }
-    prober = Prober(
-        options=engine_options(settings),
-        sandbox=sandbox,
-        cache=settings.data / "cache",
+    return BuiltShelf(places, installers, make_prober(settings, sandbox))
+
+
+def make_prober(
+    settings: Settings, sandbox: Callable[[], Awaitable[Sandbox]], cache: Path | None = None
+) -> Prober:
+    """Put together what starts an environment to see whether it works.
+
+    Args:
+        cache: for what speeds up their start; None: the server's own.
+    """
+    return Prober(
+        options=engine_options(settings), sandbox=sandbox, cache=cache or settings.data / "cache"
     )
-    return BuiltShelf(places, installers, prober)
 
 
 def make_carrying(settings: Settings, provisioning: Provisioning, shelf: BuiltShelf) -> Carrying:

@@ -82,6 +82,10 @@ class Folders:
             raise _unknown(name or DEFAULT_ENVIRONMENT, list(self._known))
         return found
 
+    def all(self) -> list[Environment]:
+        """List what `find` finds now, by name."""
+        return sorted({e.name: e for e in self._scan()}.values(), key=lambda e: e.name)
+
     def _of_version(self, name: str, version: int) -> Environment:
         made = self._shelf.find(name, version) if self._shelf and NAME.fullmatch(name) else None
         if self._shelf is None or made is None:

@@ -42,6 +42,12 @@ def choose(wanted: str | None) -> Path:
     raise BuildFailed(f"There is no Python {wanted} on this machine; there are: {there}.")
 
 
+def known() -> list[tuple[Path, Version]]:
+    """List the Pythons of this machine that are not too old; blocks while they are asked."""
+    asked = ((path, version_of(path)) for path in _candidates())
+    return [(path, version) for path, version in asked if version and version >= OLDEST]
+
+
 def _fits(version: Version, wanted: str | None) -> bool:
     if wanted is None:
         return True
