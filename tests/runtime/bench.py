@@ -147,6 +147,7 @@ class Engine:
         levels: Mapping[ServiceLevel, Mapping[str, Any]] | None = None,
         threads: int | None = None,
         cores: int | None = None,
+        warm_memory_mib: int = 8192,
         **further: Any,
     ) -> None:
         self.environment = environment
@@ -163,6 +164,7 @@ class Engine:
             limits=limits or run_limits(),
             threads=threads,
             cores=cores or len(os.sched_getaffinity(0)),
+            warm_memory_mib=warm_memory_mib,
         )
         limited = Limits(
             memory_mib=memory_mib,

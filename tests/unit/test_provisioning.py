@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -23,12 +26,11 @@ from fanfold_server.model.errors import (
     UnknownBuild,
     UnknownEnvironment,
 )
-from fanfold_server.service.provisioning import Provisioning
+from fanfold_server.service.provisioning import Described, Provisioning
 from fanfold_server.service.recipes import recipe_of
 
 ADMIN = Actor(user_id=1, name="ROOT", role=Role.ADMIN)
 USER = Actor(user_id=2, name="FRIDA", role=Role.DEVELOPER)
-INSTANT_S = 0.5
 
 
 class NoJobs:
@@ -138,23 +140,76 @@ def test_a_version_without_its_manifest_is_none(shelf: BuiltShelf, places: Place
         fresh.find(made.name)
 
 
-async def test_forty_environments_are_listed_instantly(shelf: BuiltShelf, places: Places) -> None:
-    """From what was written down when they were built: nothing is walked, nothing is started."""
+@dataclass
+class Looks:
+    """How often the disk is looked into below a directory, as the interpreter tells its auditors.
+
+    Attributes:
+        files: that were opened.
+        folders: that were listed.
+    """
+
+    root: Path
+    files: list[Path] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
+    is_on: bool = False
+
+    def hear(self, event: str, arguments: tuple[object, ...]) -> None:
+        if self.is_on and event in {"open", "os.listdir", "os.scandir"}:
+            path = arguments[0]
+            if isinstance(path, str | os.PathLike) and Path(path).is_relative_to(self.root):
+                (self.files if event == "open" else self.folders).append(Path(path))
+
+
+async def test_forty_environments_are_listed_without_walking_through_them(
+    shelf: BuiltShelf, places: Places
+) -> None:
+    """From what was written down when they were built: what they hold is never looked at.
+
+    Counted, and not timed: a directory is listed a few times each, a manifest read once for ever.
+    """
     for number in range(40):
         for version in (1, 2):
             put(places, f"lab{number:02}", version)
-    folders = Folders(folders=(places.root,), default=None, fallback=Path("/usr"), shelf=shelf)
-    folders._sizes[Path("/usr")] = (0.0, 0)
-    began = datetime.now(UTC)
-    listed = await folders.listing(ADMIN)
-    described = await provisioning(shelf).listing()
-    assert datetime.now(UTC) - began < timedelta(seconds=INSTANT_S)
+    registered = places.root / "registered"
+    shutil.copytree(places.prefix("lab00", 1), registered)
+    site = registered / "lib" / "python3.12" / "site-packages"
+    for number in range(300):
+        (site / f"p{number}-1.dist-info").mkdir(parents=True)
+    folders = Folders(folders=(places.root,), default=registered, fallback=registered, shelf=shelf)
+    decisions = provisioning(shelf)
+    looks = Looks(places.root)
+    sys.addaudithook(looks.hear)  # for as long as the process lives: it is turned off instead
+
+    async def list_all() -> tuple[list[dict[str, object]], list[Described]]:
+        looks.files.clear()
+        looks.folders.clear()
+        looks.is_on = True
+        try:
+            return await folders.listing(ADMIN), await decisions.listing()
+        finally:
+            looks.is_on = False
+
+    await list_all()
+    assert len(looks.files) == 80  # the manifests
+    listed, described = await list_all()
+    assert looks.files == []
+    assert not [path for path in looks.folders if path.parent.parent == places.versions]
+    assert not [path for path in looks.folders if path.is_relative_to(site)]
+    assert Counter(looks.folders).most_common(1)[0][1] <= 2
+    assert len(looks.folders) <= 2 * 40 + 6
+
     assert len(described) == 40
     assert [entry["name"] for entry in listed if str(entry["name"]).startswith("lab")] == [
         f"lab{number:02}" for number in range(40)
     ]
     assert described[0].versions == [2, 1]
-    assert listed[-1]["number_of_installed_packages"] == 200
+    entries = {entry["name"]: entry for entry in listed}
+    assert entries["lab39"]["number_of_installed_packages"] == 200
+    assert entries["registered"]["number_of_installed_packages"] == 300
+    (site / "one-more-1.dist-info").mkdir()  # what others change is seen
+    later = {entry["name"]: entry for entry in await folders.listing(ADMIN)}
+    assert later["registered"]["number_of_installed_packages"] == 301
 
 
 def test_rolling_back_is_a_link(shelf: BuiltShelf, places: Places) -> None:

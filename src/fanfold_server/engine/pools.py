@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fanfold_server.engine.bundle import write_bundle
-from fanfold_server.engine.memory import shared_out_kib
+from fanfold_server.engine.memory import family_kib
 from fanfold_server.engine.pool import Host, Pool
 from fanfold_server.engine.port import Work
 from fanfold_server.engine.sandbox import RootRefused, Sandbox
@@ -240,12 +240,15 @@ class Pools:
 
     async def _fit(self) -> None:
         """End idle pools, the least recently used first, until the rest fits into the memory."""
-        idle = [
-            (key, [pool.zygote.process.pid, *(w.pid for w in pool.workers.values() if w.pid)])
+        idle = {
+            key: pool.zygote.process.pid
             for key, pool in self._pools.items()
             if _is_idle(pool) and not pool.kept
-        ]
-        sizes = await asyncio.to_thread(_measure, idle)
+        }
+        if not idle:
+            return
+        taken_kib = await asyncio.to_thread(family_kib, idle.values())
+        sizes = {key: taken_kib[pid] for key, pid in idle.items()}
         total_kib = sum(sizes.values())
         known = [key for key in sizes if key in self._pools]
         for key in sorted(known, key=lambda key: self._pools[key].last_used):
@@ -281,10 +284,6 @@ class Pools:
         if self._sandbox.groups is not None:
             await self._sandbox.groups.close()
         await asyncio.to_thread(self._scratch.close)
-
-
-def _measure(pools: list[tuple[_Key, list[int]]]) -> dict[_Key, int]:
-    return {key: shared_out_kib(pids) for key, pids in pools}
 
 
 def _is_idle(pool: Pool) -> bool:

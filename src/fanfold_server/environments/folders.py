@@ -13,7 +13,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fanfold_server.environments.places import bytes_below
@@ -30,6 +30,22 @@ FRESH_S = 1.0
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _STEP = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Contents:
+    """What is below a prefix that was not built here.
+
+    Attributes:
+        changed: when its package folders last did, as their times say.
+        packages: how many.
+        python: `major.minor`, from the name of its library folder.
+    """
+
+    changed: float
+    size_bytes: int
+    packages: int
+    python: str
 
 
 def kind_of(prefix: Path) -> str | None:
@@ -68,7 +84,7 @@ class Folders:
         self._fallback = fallback
         self._known: dict[str, Environment] = {}
         self._read_at = float("-inf")
-        self._sizes: dict[Path, tuple[float, int]] = {}
+        self._contents: dict[Path, _Contents] = {}
 
     def find(self, name: str | None, version: int | None = None) -> Environment:
         if version is not None:
@@ -140,22 +156,28 @@ class Folders:
         made = self._shelf.at(prefix) if self._shelf is not None else None
         if made is not None:
             return _described(environment.name, made)
-        packages = _packages(prefix)
+        contents = self._contents_of(prefix)
         return {
-            "size": human_size(self._size(prefix)),
+            "size": human_size(contents.size_bytes),
             "name": environment.name,
-            "description": f"{environment.kind} environment with Python {_python(prefix)}",
-            "number_of_installed_packages": len(packages),
-            "tags": {"python": _python(prefix), "application": APPLICATION},
+            "description": f"{environment.kind} environment with Python {contents.python}",
+            "number_of_installed_packages": contents.packages,
+            "tags": {"python": contents.python, "application": APPLICATION},
         }
 
-    def _size(self, prefix: Path) -> int:
-        """Return the bytes below a prefix; counted anew when its package folder has changed."""
-        changed = max((p.stat().st_mtime for p in _site_packages(prefix)), default=0.0)
-        known = self._sizes.get(prefix)
-        if known is None or known[0] != changed:
-            known = self._sizes[prefix] = (changed, bytes_below(prefix))
-        return known[1]
+    def _contents_of(self, prefix: Path) -> _Contents:
+        """Look what is below a prefix; anew only when one of its package folders has changed."""
+        sites = _site_packages(prefix)
+        changed = max((p.stat().st_mtime for p in (*sites, *_records(prefix))), default=0.0)
+        known = self._contents.get(prefix)
+        if known is None or known.changed != changed:
+            known = self._contents[prefix] = _Contents(
+                changed=changed,
+                size_bytes=bytes_below(prefix),
+                packages=len(_packages(prefix, sites)),
+                python=sites[0].parent.name.removeprefix("python") if sites else "unknown",
+            )
+        return known
 
 
 def _described(name: str, made: Made) -> dict[str, object]:
@@ -192,12 +214,12 @@ def _site_packages(prefix: Path) -> list[Path]:
     return list(prefix.glob("lib/python3*/site-packages"))
 
 
-def _packages(prefix: Path) -> set[str]:
-    names = {p.name for site in _site_packages(prefix) for p in site.glob("*.dist-info")}
+def _records(prefix: Path) -> list[Path]:
+    """Return the folder of conda's records, if there is one."""
+    folder = prefix / "conda-meta"
+    return [folder] if folder.is_dir() else []
+
+
+def _packages(prefix: Path, sites: list[Path]) -> set[str]:
+    names = {p.name for site in sites for p in site.glob("*.dist-info")}
     return names | {p.name for p in prefix.glob("conda-meta/*.json")}
-
-
-def _python(prefix: Path) -> str:
-    """Return the `major.minor` of a prefix's Python, from the name of its library folder."""
-    sites = _site_packages(prefix)
-    return sites[0].parent.name.removeprefix("python") if sites else "unknown"
