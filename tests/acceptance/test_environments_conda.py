@@ -17,7 +17,7 @@ import yaml
 
 from tests.acceptance.conftest import ENGINE, Caller, Server, run_fanfold, serving
 from tests.acceptance.processes import until
-from tests.fakes.conda import PLACEHOLDER, write_package, write_python, write_unpacked
+from tests.fakes.conda import PLACEHOLDER, File, write_package, write_python, write_unpacked
 
 rattler_index = pytest.importorskip("rattler.index")
 
@@ -63,13 +63,12 @@ def add_labcolors(channel: Path, version: str) -> None:
     """Publish a version of a package of every kind of content."""
     site = "site-packages"
     files = {
-        f"{site}/labcolors.py": (
-            f"VERSION = {version!r}\n\n\ndef main():\n    print('colours', VERSION)\n".encode(),
-            0o644,
+        f"{site}/labcolors.py": File(
+            f"VERSION = {version!r}\n\n\ndef main():\n    print('colours', VERSION)\n".encode()
         ),
-        "etc/lab.conf": (f"root = {PLACEHOLDER}\n".encode(), 0o644),
-        "etc/conda/activate.d/lab.sh": (ACTIVATE, 0o644),
-        "etc/conda/env_vars.d/lab.json": (b'{"LAB_STATED": "yes"}', 0o644),
+        "etc/lab.conf": File(f"root = {PLACEHOLDER}\n".encode()),
+        "etc/conda/activate.d/lab.sh": File(ACTIVATE),
+        "etc/conda/env_vars.d/lab.json": File(b'{"LAB_STATED": "yes"}'),
     }
     write_package(
         channel,
@@ -266,14 +265,17 @@ def test_it_is_solved_updated_turned_back_and_removed(
     assert '"lab"' in error["errorMessage"]
     assert any(name in error["errorMessage"] for name in ("pandas", "pyarrow"))
 
-    taken = make_with_a_program_of_this_machine(server, place, channel)
-    assert taken[0][:3] == ["create", "--yes", "--prefix"]
-    assert taken[0][3].endswith("/.versions/other/1")
-    assert (taken[0][4], taken[1]) == (
-        "--file",
-        {"channels": [channel.as_uri()], "dependencies": ["python", "labcolors"]},
-    )
-    command(server, place, "drop", "other")
+    create = {"micromamba": ["create", "--yes"], "conda": ["env", "create"]}
+    for program, verb in create.items():
+        argv, asked = make_with_a_program_of_this_machine(program, server, place, channel)
+        prefix, file = argv[len(verb) + 1], argv[len(verb) + 3]
+        assert argv == [*verb, "--prefix", prefix, "--file", file]
+        assert prefix.endswith(f"/.versions/{program}/1")
+        assert asked == {
+            "channels": [channel.as_uri(), "nodefaults"],
+            "dependencies": ["python", "labcolors"],
+        }
+        command(server, place, "drop", program)
     command(server, place, "drop", "lab")
     assert sorted(p.name for p in (place / "environments" / ".versions" / "lab").iterdir()) == [
         "last"
@@ -281,15 +283,15 @@ def test_it_is_solved_updated_turned_back_and_removed(
 
 
 def make_with_a_program_of_this_machine(
-    server: Server, place: Path, channel: Path
+    name: str, server: Server, place: Path, channel: Path
 ) -> tuple[list[str], dict[str, object]]:
-    """Have a stand-in for micromamba asked; gives what it was told: its arguments and its file.
+    """Have a stand-in for conda asked; gives what it was told: its arguments and its file.
 
     It makes the environment by copying one, which is as far as a test can go without the program.
     """
-    programs = place / "programs"
+    programs = place / f"programs-{name}"
     programs.mkdir()
-    program = programs / "micromamba"
+    program = programs / name
     program.write_text(f"""#!/bin/sh
 printf '%s\\n' "$@" > {programs}/argv
 cp "$6" {programs}/asked.yml
@@ -298,8 +300,8 @@ cp -a {place}/environments/.versions/lab/1 "$4"
     program.chmod(0o755)
     path = f"{programs}:{os.environ['PATH']}"
     more = ("--data", str(server.data), "--environments", str(place / "environments"))
-    words = ("python", "labcolors", "--channel", channel.as_uri(), "--with", "micromamba")
-    run_fanfold("env", "create", "other", *words, *more, variables={"PATH": path})
+    words = ("python", "labcolors", "--channel", channel.as_uri(), "--with", name)
+    run_fanfold("env", "create", name, *words, *more, variables={"PATH": path})
     asked: dict[str, object] = yaml.safe_load((programs / "asked.yml").read_text())
     return (programs / "argv").read_text().splitlines(), asked
 

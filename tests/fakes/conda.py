@@ -1,7 +1,8 @@
 """Packages of conda that tests make: a channel of files, so that environments are really solved.
 
-The interpreter is this machine's own, repackaged. Source of the format: the documentation of conda
-packages ("info/index.json", "info/paths.json", "info/link.json").
+The interpreters are this machine's own, repackaged with what they have compiled, as conda's are: an
+installation does not compile the standard library anew. Source of the format: the documentation of
+conda packages ("info/index.json", "info/paths.json", "info/link.json").
 """
 
 from __future__ import annotations
@@ -15,19 +16,33 @@ import sys
 import tarfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-Files = Mapping[str, tuple[bytes, int]]
-"""Path in the prefix → content and mode."""
+
+class File(NamedTuple):
+    """A file of a package; what is compiled names the time of its source, which is kept."""
+
+    content: bytes
+    mode: int = 0o644
+    mtime: int = 0
+
+    @classmethod
+    def of(cls, path: Path, mode: int = 0o644) -> File:
+        """Take a file of this machine."""
+        return cls(path.read_bytes(), mode, int(path.stat().st_mtime))
+
+
+Files = Mapping[str, File]
+"""By path in the prefix."""
 
 PLACEHOLDER = "/placeholder/" + "x" * 200
 SUBDIR = "linux-64"
 _LEFT_OUT = {
-    *("test", "__pycache__", "idlelib", "lib2to3", "tkinter", "ensurepip", "turtledemo"),
+    *("test", "tests", "idlelib", "lib2to3", "tkinter", "ensurepip", "turtledemo"),
     *("site-packages", "dist-packages", "pydoc_data", "distutils", "xmlrpc"),
     *("wsgiref", "dbm", "curses", "sqlite3", "venv"),
 }
-"""Folders of the standard library that tests can do without: each takes time to compile."""
+"""Folders of the standard library that tests can do without: each takes time to unpack."""
 _ENCODINGS = ("__init__", "aliases", "utf_8", "ascii", "latin_1", "cp437", "idna", "mac", "utf_16")
 
 
@@ -56,15 +71,15 @@ def write_package(
     path.parent.mkdir(parents=True, exist_ok=True)
     links = links or {}
     listed: list[dict[str, Any]] = []
-    for place, (content, _) in files.items():
+    for place, file in files.items():
         entry = {
             "_path": place,
             "path_type": "hardlink",
-            "sha256": hashlib.sha256(content).hexdigest(),
-            "size_in_bytes": len(content),
+            "sha256": hashlib.sha256(file.content).hexdigest(),
+            "size_in_bytes": len(file.content),
         }
-        if PLACEHOLDER.encode() in content:
-            kind = "binary" if b"\0" in content else "text"
+        if PLACEHOLDER.encode() in file.content:
+            kind = "binary" if b"\0" in file.content else "text"
             entry |= {"prefix_placeholder": PLACEHOLDER, "file_mode": kind}
         listed.append(entry)
     empty = hashlib.sha256(b"").hexdigest()
@@ -96,9 +111,9 @@ def write_package(
         }
     with tarfile.open(path, "w:bz2", compresslevel=1) as package:
         for place, document in info.items():
-            _add(package, place, json.dumps(document).encode(), 0o644)
-        for place, (content, mode) in files.items():
-            _add(package, place, content, mode)
+            _add(package, place, File(json.dumps(document).encode()))
+        for place, file in files.items():
+            _add(package, place, file)
         for place, target in links.items():
             link = tarfile.TarInfo(place)
             link.type, link.linkname = tarfile.SYMTYPE, target
@@ -106,39 +121,47 @@ def write_package(
     return path
 
 
-def _add(package: tarfile.TarFile, place: str, content: bytes, mode: int) -> None:
+def _add(package: tarfile.TarFile, place: str, file: File) -> None:
     member = tarfile.TarInfo(place)
-    member.size, member.mode = len(content), mode
-    package.addfile(member, io.BytesIO(content))
+    member.size, member.mode, member.mtime = len(file.content), file.mode, file.mtime
+    package.addfile(member, io.BytesIO(file.content))
 
 
-def write_python(channel: Path) -> str:
-    """Repackage an interpreter that needs no library of its own; gives its version, "3.11.2".
+def write_python(channel: Path, interpreter: Path | None = None) -> str:
+    """Repackage an interpreter of this machine; gives its version, "3.11.2".
 
-    Debian's is linked statically; its `site` looks in `dist-packages`, whence the link.
+    Debian's is linked statically; its `site` looks in `dist-packages`, whence the link. Another may
+    have a library of its own, and is told to find it beside itself, as conda's tools tell theirs.
+
+    Args:
+        interpreter: None: the system's, else the one that runs this.
     """
-    interpreter = next(p for p in (Path("/usr/bin/python3"), Path(sys.executable)) if p.exists())
+    if interpreter is None:
+        own = (Path("/usr/bin/python3"), Path(sys.executable))
+        interpreter = next(path for path in own if path.exists())
     asked = (
-        "import os, sys, platform; print(platform.python_version(), "
-        "os.path.realpath(sys.executable), os.path.dirname(os.__file__))"
+        "import os, sys, sysconfig as s, platform; print(platform.python_version(), "
+        "os.path.realpath(sys.executable), os.path.dirname(os.__file__), "
+        "s.get_config_var('LIBDIR'), s.get_config_var('INSTSONAME'))"
     )
     said = subprocess.run(
         [interpreter, "-I", "-c", asked], capture_output=True, text=True, check=True, timeout=30
     )
-    version, executable, library = said.stdout.split()
+    version, executable, library, libraries, shared = said.stdout.split()
     minor = ".".join(version.split(".")[:2])
-    files: dict[str, tuple[bytes, int]] = {
-        f"bin/python{minor}": (Path(executable).read_bytes(), 0o755),
-        f"lib/python{minor}/site-packages/README.txt": (b"", 0o644),
-    }
+    program = File.of(Path(executable), 0o755)
+    files = {f"lib/python{minor}/site-packages/README.txt": File(b"")}
+    if shared.encode() + b"\0" in program.content:  # it needs its library
+        files[f"lib/{shared}"] = File.of(Path(libraries) / shared, 0o755)
+        program = _relocated(program, libraries)
+    files[f"bin/python{minor}"] = program
     root = Path(library)
     for folder, names, found in os.walk(root):
         names[:] = [name for name in names if name not in _LEFT_OUT and "config-" not in name]
         for name in found:
             path = Path(folder, name)
-            if path.suffix in {".py", ".so"} and path.is_file() and _is_wanted(path):
-                place = f"lib/python{minor}/{path.relative_to(root)}"
-                files[place] = (path.read_bytes(), 0o644)
+            if _is_wanted(path):
+                files[f"lib/python{minor}/{path.relative_to(root)}"] = File.of(path)
     write_package(
         channel,
         "python",
@@ -154,9 +177,20 @@ def write_python(channel: Path) -> str:
     return version
 
 
+def _relocated(program: File, libraries: str) -> File:
+    """Let a program look for its library beside itself, by a path that is no longer than it was."""
+    was, beside = libraries.encode() + b"\0", b"$ORIGIN/../lib"
+    assert len(beside) < len(was)
+    return program._replace(content=program.content.replace(was, beside.ljust(len(was), b"\0")))
+
+
 def _is_wanted(path: Path) -> bool:
-    """Leave out most encodings: what is compiled for each environment takes the time of tests."""
-    return path.parent.name != "encodings" or path.stem.startswith(_ENCODINGS)
+    """Take sources, what is compiled of them, and libraries; but not most encodings."""
+    is_compiled = path.suffix == ".pyc" and ".opt-" not in path.name
+    if not (path.is_file() and (is_compiled or path.suffix in {".py", ".so"})):
+        return False
+    package = path.parent.parent if path.parent.name == "__pycache__" else path.parent
+    return package.name != "encodings" or path.stem.startswith(_ENCODINGS)
 
 
 def write_unpacked(channel: Path, site: Path, name: str, *, depends: Iterable[str] = ()) -> None:
@@ -165,9 +199,9 @@ def write_unpacked(channel: Path, site: Path, name: str, *, depends: Iterable[st
     version = record.name.removesuffix(".dist-info").rpartition("-")[2]
     folders = [site / name, record, site / f"{name}.libs"]
     files = {
-        f"lib/{site.parent.name}/site-packages/{path.relative_to(site)}": (path.read_bytes(), 0o644)
+        f"lib/{site.parent.name}/site-packages/{path.relative_to(site)}": File.of(path)
         for folder in folders
         for path in folder.rglob("*")
-        if path.is_file() and "tests" not in path.parts and path.suffix != ".pyc"
+        if path.is_file() and "tests" not in path.parts
     }
     write_package(channel, name, version, files, depends=depends)

@@ -127,7 +127,9 @@ async def lock_text(
 
 
 def _environment_yml(recipe: Recipe) -> str:
-    document = {"channels": list(recipe.channels), "dependencies": list(recipe.packages)}
+    # Without "nodefaults", conda would also ask channels that the recipe does not name.
+    channels = [*recipe.channels, "nodefaults"]
+    document = {"channels": channels, "dependencies": list(recipe.packages)}
     return yaml.safe_dump(document, sort_keys=False)
 
 
