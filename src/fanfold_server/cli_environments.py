@@ -60,7 +60,11 @@ def env() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for each.")
 @_place_options
 def env_list(*, as_json: bool, **place: object) -> None:
-    """List name and prefix of all environments; of those built here, what is in them, too."""
+    """List name and prefix of all environments; of those built here, more.
+
+    That is version, Python, packages, size, tags, when something last ran there, and whether an
+    interpreter has started (warm).
+    """
     from fanfold_server.workshop import make_shelf, opened_once
 
     with clear_errors():
@@ -88,7 +92,15 @@ def _print_entry(entry: Path, made: Made | None, shelf: BuiltShelf, *, as_json: 
         click.echo(
             f"{entry.name}\t{prefix}\tversion {made.version}\tPython {made.python}"
             f"\t{len(made.packages)} packages\t{human_size(made.size_bytes)}"
+            f"\t{','.join(f'{tag}={text}' for tag, text in made.tags.items())}"
+            f"\t{_usage(made, shelf)}"
         )
+
+
+def _usage(made: Made, shelf: BuiltShelf) -> str:
+    used = shelf.last_used(made)
+    last = f"last used {used:%Y-%m-%dT%H:%M:%SZ}" if used else "never used"
+    return f"{last}, {'warm' if shelf.is_warm(made) else 'cold'}"
 
 
 @env.command("show")
@@ -96,7 +108,7 @@ def _print_entry(entry: Path, made: Made | None, shelf: BuiltShelf, *, as_json: 
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @_place_options
 def env_show(name: str, *, as_json: bool, **place: object) -> None:
-    """Show an environment that was built here: its versions, its packages, who wants it."""
+    """Show an environment that was built here: its versions, its packages, whose jobs want it."""
 
     async def show(provisioning: Provisioning, shelf: BuiltShelf) -> dict[str, Any]:
         current, versions = provisioning.versions(name)
@@ -133,11 +145,13 @@ def _summary(made: Made, shelf: BuiltShelf) -> dict[str, Any]:
         "description": made.description,
         "tags": dict(made.tags),
         "kind": made.recipe.kind,
+        "maker": str(made.recipe.maker),
         "python": made.python,
         "package_count": len(made.packages),
         "size_bytes": made.size_bytes,
         "created": made.created.isoformat(timespec="seconds"),
         "last_used": used.isoformat(timespec="seconds") if used else None,
+        "warm": shelf.is_warm(made),
     }
 
 

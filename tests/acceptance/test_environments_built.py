@@ -201,6 +201,8 @@ def test_two_orders_at_once_are_built_once(server: Server, place: Path, wheels: 
         for each in going:
             each.result(BUILT_WITHIN_S)
     assert leftovers(place, "twice") == ["1", "1.json", "1.lock", "1.use", "last"]
+    logs = (place / "environments" / ".builds").glob("*.log")
+    assert sum("/.versions/twice/1" in log.read_text() for log in logs) == 1
 
 
 def test_a_build_that_fails_leaves_nothing_and_says_why(
@@ -362,29 +364,26 @@ def test_users_may_make_a_few_of_names_and_versions_and_change_their_own_alone(
     assert root.delete("/api/v1/environments/mine1").status_code == 204
 
 
-def test_another_python_than_the_servers_own(
-    server: Server, frida: Caller, place: Path, wheels: Path
-) -> None:
+def test_other_pythons_than_the_servers_own(server: Server, frida: Caller, place: Path) -> None:
     found = sorted({*Path("/usr/bin").glob("python3.*"), *_pyenv()}, key=_minor)
     others = [path for path in found if 9 <= _minor(path) != _minor(ENGINE / "bin" / "python3.0")]
     others = [path for path in others if path.name[len("python3.") :].isdigit()]
     if not others:
         pytest.skip("this machine has one Python alone")
-    wanted = others[0].name.removeprefix("python")
-    spec = place / "other.txt"
-    spec.write_text(requirements(wheels, "labcolors"))
-    run_fanfold(
-        *("env", "create", "other", f"python={wanted}"),
-        *("--data", str(server.data), "--environments", str(place / "environments")),
-    )
     frida.store(
         "which", "def which():\n    import sys\n    return '%d.%d' % sys.version_info[:2]\n"
     )
+    for number, other in enumerate({others[0], others[-1]}):  # the oldest, the newest
+        wanted, name = other.name.removeprefix("python"), f"other{number}"
+        run_fanfold(
+            *("env", "create", name, f"python={wanted}"),
+            *("--data", str(server.data), "--environments", str(place / "environments")),
+        )
 
-    def is_there() -> bool:
-        return bool(frida.do_eval("which", {"envName": "other"}).json().get("result") == wanted)
+        def is_there(name: str = name, wanted: str = wanted) -> bool:
+            return bool(frida.do_eval("which", {"envName": name}).json().get("result") == wanted)
 
-    until(is_there, SEEN_WITHIN_S, f"it runs in {wanted}")
+        until(is_there, SEEN_WITHIN_S, f"it runs in {wanted}")
 
 
 def _pyenv() -> list[Path]:
@@ -396,7 +395,7 @@ def _minor(path: Path) -> int:
     return int(digits) if digits.isdigit() else 0
 
 
-def test_the_command_shows_and_lists(server: Server, place: Path, lab: str) -> None:
+def test_the_command_shows_and_lists(server: Server, frida: Caller, place: Path, lab: str) -> None:
     more = ("--data", str(server.data), "--environments", str(place / "environments"))
     line = next(
         entry
@@ -405,8 +404,18 @@ def test_the_command_shows_and_lists(server: Server, place: Path, lab: str) -> N
     )
     assert "version 1\tPython 3." in line
     assert "2 packages" in line
+    assert "\tapplication=OML4PY,purpose=tests\t" in line
+    assert line.endswith((", warm", ", cold"))
     shown = json.loads(run_fanfold("env", "show", lab, "--json", *more).stdout)
     assert (shown["version"], shown["packages"]["labcolors"]) == (1, "1.0")
+    assert (shown["maker"], shown["tags"]["purpose"], shown["jobs"]) == ("uv", "tests", {})
+
+    def is_warm() -> bool:
+        frida.do_eval("where", {"envName": lab})
+        shown = json.loads(run_fanfold("env", "show", lab, "--json", *more).stdout)
+        return bool(shown["warm"] and shown["last_used"])
+
+    until(is_warm, SEEN_WITHIN_S, "an interpreter of the server's is seen from beside it")
     refused = run_fanfold("env", "register", lab, str(ENGINE), *more, is_expected_to_fail=True)
     assert "was built here" in refused.stderr
     unknown = run_fanfold("env", "drop", "nothing", *more, is_expected_to_fail=True)
@@ -439,6 +448,9 @@ def test_the_round_trip_of_preloading(frida: Caller, root: Caller, lab: str) -> 
         return bool(own and own[0]["workers"] > own[0]["busy"])
 
     until(is_warm, SEEN_WITHIN_S, "a worker waits for the first run")
+    cancel = frida.post(f"/oml/api/py-scripts/v2/jobs/{answer.json()['jobId']}/cancel")
+    assert (cancel.status_code, cancel.json()["errorCode"]) == (400, 2024)
+    assert "preload" in cancel.json()["errorMessage"]
     again = frida.post(PRELOAD, json={"envName": lab})
     assert (again.status_code, again.json()["errorCode"]) == (400, 2076)
     assert "overwrite" in again.json()["errorMessage"]

@@ -126,6 +126,20 @@ def try_lock(descriptor: int) -> bool:
     return True
 
 
+def is_held_by_any(path: Path) -> bool:
+    """Tell whether a process has locked a file, without touching the lock.
+
+    To try the lock would keep others from it for a moment: a run would not find its environment.
+    """
+    try:
+        inode = f":{path.stat().st_ino} "
+        locks = Path("/proc/locks").read_text()
+    except OSError:
+        return False
+    # Devices are numbered otherwise there on some file systems.
+    return any(" FLOCK " in line and inode in line for line in locks.splitlines())
+
+
 def make_read_only(prefix: Path) -> None:
     """Take from everybody the right to change anything below; all may read it."""
     for folder, _, files in os.walk(prefix):

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fanfold_server.environments.making import Making, digest_of
-from fanfold_server.environments.places import Places, try_lock
+from fanfold_server.environments.places import Places, is_held_by_any, try_lock
 from fanfold_server.environments.port import Installer, Probe
 from fanfold_server.environments.records import (
     build_text,
@@ -101,6 +101,13 @@ class BuiltShelf:
         """Tell when something last ran in a version; None: never."""
         use = self._places.use(made.name, made.version).stat()
         return datetime.fromtimestamp(use.st_mtime, UTC) if use.st_mtime else None
+
+    def is_warm(self, made: Made) -> bool:
+        """Tell whether an interpreter has started in a version, of whatever server of this machine.
+
+        Source: `fcntl.flock` in `engine.uses`, as /proc/locks shows it.
+        """
+        return is_held_by_any(self._places.use(made.name, made.version))
 
     def _manifest(self, path: Path) -> Made | None:
         """Read a manifest once: it never changes; but it goes when its version does."""

@@ -155,8 +155,13 @@ async def delete_job_v2(jobs: JobsOf, caller: Caller, job_id: JobId) -> Json:
 
 
 @router.post("/v2/jobs/{jobId}/cancel", response_model=Done)
-async def cancel_job_v2(jobs: JobsOf, caller: Caller, job_id: JobId) -> Json:
+async def cancel_job_v2(surface: SurfaceOf, jobs: JobsOf, caller: Caller, job_id: JobId) -> Json:
     """Stop a job and keep its record, its comments, and what has finished."""
+    if surface.preloading is not None and surface.preloading.has(caller, job_id):
+        raise JobNotRunning(
+            f"{job_id} is not a job's id but that of a preload: DELETE {ROOT}/v2/preload/conda/"
+            "{envName} lets its environment go."
+        )
     await jobs.cancel(caller, job_id)
     return Json(Done(result="job cancelled successfully"))
 

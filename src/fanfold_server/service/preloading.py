@@ -1,6 +1,7 @@
 """Keeping interpreters of environments started for whoever has asked, for a while.
 
-Kept in memory: a server that starts again has none, and the first run starts one as ever.
+Kept in memory: a server that starts again has none, and the first run starts one as ever. To start
+interpreters for everybody who once asked would keep those waiting who ask now.
 """
 
 from __future__ import annotations
@@ -106,6 +107,10 @@ class Preloading:
         loop = asyncio.get_running_loop()
         self._kept[key] = (preloaded, loop.call_later(self._lifetime_s, self._end, key))
         return preloaded
+
+    def has(self, actor: Actor, preload_id: str) -> bool:
+        """Tell whether this is the id of something that the actor has preloaded."""
+        return any(one.id == preload_id for one in self.listing(actor))
 
     def listing(self, actor: Actor) -> list[Preloaded]:
         """List what the actor has preloaded, the oldest first."""
