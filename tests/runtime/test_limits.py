@@ -111,6 +111,18 @@ HITS: dict[str, tuple[str, FailureKind, str]] = {
         r"^too much output: \d+ MiB of 1 MiB were printed at index 2",
     ),
 }
+HITS["memory of a child that the kernel kills"] = (
+    """
+        pid = os.fork()
+        if pid == 0:
+            held = mmap.mmap(-1, 600 << 20)
+            for at in range(0, 600 << 20, 4 << 20): held[at : at + (4 << 20)] = bytes(4 << 20)
+            time.sleep(20)
+            os._exit(0)
+        if os.waitpid(pid, 0)[1]: raise RuntimeError('the child has ended')""",
+    FailureKind.OUT_OF_MEMORY,
+    r"^out of memory: peak \d+ MiB of 256 MiB at index 2",
+)
 NEEDS_OWN_COUNT = frozenset(("threads", "processes", "programs"))
 
 
@@ -154,7 +166,7 @@ def test_a_limit_that_is_hit_is_said_and_harms_no_neighbour(
         pytest.skip("nothing counts processes here")
     body, kind, told = HITS[what]
     source = (
-        "import os, subprocess, threading, time\n"
+        "import mmap, os, subprocess, threading, time\n"
         f"def f(i):\n    if i == 2:\n        {body.strip()}\n    return i\n"
     )
     other = tight.start("import time\ndef f(i):\n    time.sleep(0.5)\n    return i", owner="BOB")

@@ -49,6 +49,13 @@ def named(failed: Failed, worker: Worker, environment: str) -> Failed:
         if failure.message:
             message += f"; {failure.message}"
         return replace(failed, failure=replace(failure, message=message))
+    if failure.kind is FailureKind.RAISED and worker.has_lost_processes():
+        assert worker.group is not None, "who has lost some has a group"
+        message = _memory(worker.group.peak_kib(), worker, failed.index)
+        message += f"; {failure.type}: {failure.message}"
+        return replace(
+            failed, failure=replace(failure, kind=FailureKind.OUT_OF_MEMORY, message=message)
+        )
     refusal = refused(failure.kind, worker.pool.zygote.limits)
     if refusal is not None:
         message = f"{refusal} at {_where(failed.index)}; {failure.message}"

@@ -104,8 +104,8 @@ class Worker(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_buffer", "_earlier", "_ended", "_is_attached", "_is_cut", "_known", "_meters", "_need",
-        "_owner", "_transport",
+        "_buffer", "_earlier", "_ended", "_is_attached", "_is_cut", "_killed", "_known", "_meters",
+        "_need", "_owner", "_transport",
         "asked_at", "born", "drain_until", "exit_status", "fate", "group", "heard_at", "held",
         "hit", "idle_since", "log", "max_frame_bytes", "number", "overdue", "pid", "pool", "run",
         "runs", "side", "silent", "state", "taken_kib",
@@ -118,6 +118,7 @@ class Worker(asyncio.Protocol):
         self.max_frame_bytes = max_frame_bytes
         self.group: Group | None = None
         self.hit: Hit | None = None
+        self._killed = 0
         self.side = Side(side, self._asked, self._forged)
         self.pid = 0
         self.log = log
@@ -338,6 +339,12 @@ class Worker(asyncio.Protocol):
         held.done += count
         self.heard_at = time.monotonic()
         self.overdue = False
+
+    def has_lost_processes(self) -> bool:
+        """Whether the kernel has killed some that it had started, since this was last asked."""
+        before = self._killed
+        self._killed = 0 if self.group is None else self.group.killed()
+        return self._killed > before
 
     @property
     def is_guilty(self) -> bool:
