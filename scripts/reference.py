@@ -338,17 +338,26 @@ def attacks() -> Iterator[str]:
     yield "What functions try in the tests, on every rung of"
     yield "[the isolation](../explanation/isolation.md), with a server of an ordinary user and with"
     yield "one of root's: **X** succeeds, · fails. On Linux 6.12 or newer; older ones let"
-    yield "signals and abstract sockets through Landlock."
+    yield "signals and abstract sockets through Landlock. *With a list* is what a function tries"
+    yield "that may reach one host; where there is no bwrap, it is not run at all."
     yield ""
     heads = [f"{rung} ({who})" for who, rung in COLUMNS]
     yield from _table(
         " | ".join(["attack", *heads]),
         (
-            (name.replace("_", " "), *("**X**" if cell == "X" else cell for cell in cells))
+            (
+                _attack(name),
+                *("**X**" if cell == "X" else cell for cell in cells),
+            )
             for name, row in EXPECTED.items()
             for cells in [row.replace(" ", "")]
         ),
     )
+
+
+def _attack(name: str) -> str:
+    words, sign, _ = name.replace("_", " ").partition(" with a list")
+    return f"{words} *with a list*" if sign else words
 
 
 # ------------------------------------------------------------------------------------------ routes
@@ -423,6 +432,7 @@ async def _openapi() -> dict[str, Any]:
         access=cast("Any", SimpleNamespace(has_accounts=has_accounts)),
         auditing=cast("Any", SimpleNamespace(note=lambda _event: None)),
         secrets=nothing,
+        networks=nothing,
         library=nothing,
         environments=nothing,
         runs=nothing,

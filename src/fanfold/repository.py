@@ -132,6 +132,54 @@ class Scripts(Part[D]):
                 raise
 
     @verb
+    def network(
+        self, name: str, owner: str | None = None, environment: str = "default"
+    ) -> Steps[dict[str, Any]]:
+        """Say what a script may reach of the network in an environment, and who decided that."""
+        asked = query(owner=owner, envName=environment)
+        found: dict[str, Any] = yield from self._get(path(SCRIPTS, name, "network"), asked)
+        return found
+
+    @verb
+    def limit_network(
+        self, name: str, policy: str, hosts: Sequence[str] = (), is_global: bool = False
+    ) -> Steps[dict[str, Any]]:
+        """Keep a script of yours to less of the network than it might reach.
+
+        Args:
+            policy: "none"; "allow-list", which `hosts` makes; "full", which takes a limit away.
+            hosts: such as api.example.org, api.example.org:8443 or *.example.org.
+        """
+        body, headers = json_body({"policy": policy, "hosts": [*hosts]})
+        request = Request(
+            "PUT",
+            path(SCRIPTS, name, "network"),
+            query={"global": "true"} if is_global else {},
+            body=body,
+            headers=headers,
+            may_repeat=True,
+        )
+        said: dict[str, Any] = (yield from self._session.send(request)).json()
+        return said
+
+    @verb
+    def grant_network(
+        self, name: str, owner: str, policy: str, hosts: Sequence[str] = ()
+    ) -> Steps[None]:
+        """Let a script reach more of the network than its environment may; for administrators.
+
+        Args:
+            policy, hosts: as for `limit_network`; "none" takes the grant back.
+        """
+        where = path("/api/v1/network-grants", owner, name)
+        if policy == "none":
+            yield from self._session.send(Request("DELETE", where))
+            return
+        body, headers = json_body({"policy": policy, "hosts": [*hosts]})
+        request = Request("PUT", where, body=body, headers=headers, may_repeat=True)
+        yield from self._session.send(request)
+
+    @verb
     def grant(self, name: str, user: str | None = None) -> Steps[None]:
         """Let an account, or everyone, run and read a script of yours."""
         where = path(SCRIPTS, name, "grants", user or EVERYONE)

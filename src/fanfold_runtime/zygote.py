@@ -25,6 +25,7 @@ from typing import Any
 from fanfold_runtime import kernel, loop, oml, watchdog
 from fanfold_runtime import tables as _tables  # noqa: F401  # later there is no path to it
 from fanfold_runtime.baseline import Baseline
+from fanfold_runtime.outlet import open_outlet
 from fanfold_runtime.removing import remove
 from fanfold_runtime.wall import Wall, probe
 
@@ -87,7 +88,8 @@ class Zygote:
         control: stream socket to the server.
         config: {"preload": [module names], "limits": {...}, "home": directory, "wall": {...},
             "memory_kib": of a worker and all that it starts,
-            "tmp_kib": of its files; 0 where something else limits them}.
+            "tmp_kib": of its files; 0 where something else limits them,
+            "outlet": what `open_outlet` is given; None: no way out}.
     """
 
     def __init__(self, control: socket.socket, config: dict[str, Any]) -> None:
@@ -120,6 +122,8 @@ class Zygote:
         os.chdir(self._home)
         _limit(self._config["limits"])
         confined.update(self._wall.raise_around_zygote())
+        if self._config["outlet"] is not None:
+            open_outlet(self._control, self._config["outlet"])
         failures = self._preload()
         self._hello = {
             "python": platform.python_version(),

@@ -48,6 +48,7 @@ from fanfold_server.service.dispatching import Dispatcher
 from fanfold_server.service.housekeeping import Housekeeping
 from fanfold_server.service.jobs import Jobs
 from fanfold_server.service.library import Library
+from fanfold_server.service.network import ScriptNetworks
 from fanfold_server.service.preloading import Preloading
 from fanfold_server.service.provisioning import Provisioning
 from fanfold_server.service.relaying import Relaying
@@ -64,6 +65,7 @@ from fanfold_server.workshop import (
     level_timeouts,
     make_carrying,
     make_folders,
+    make_networks,
     make_shelf,
     open_provisioning,
     opened_once,
@@ -140,6 +142,9 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
                 access=access,
                 auditing=auditing,
                 secrets=make_secrets(store, settings),
+                networks=ScriptNetworks(
+                    store.networks, store.scripts, library, make_networks(settings)
+                ),
                 library=library,
                 environments=running.environments,
                 provisioning=running.provisioning,

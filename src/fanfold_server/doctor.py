@@ -61,8 +61,9 @@ def examine(settings: Settings) -> dict[str, Any]:
         climb,
         require,
     )
-    from fanfold_server.workshop import make_sandbox, open_groups
+    from fanfold_server.workshop import make_networks, make_sandbox, open_groups
 
+    networks = make_networks(settings)
     whole = climb(try_all=True)
     reason = None
     try:
@@ -96,6 +97,7 @@ def examine(settings: Settings) -> dict[str, Any]:
             "controllers": {} if isinstance(groups, str) else groups.describe(),
         },
         "isolation": sandbox.describe(),
+        "network": {name: networks.of(name).label for name in networks.names},
         "rungs": rungs,
         **_examine_environments(settings, sandbox),
     }
@@ -135,6 +137,7 @@ def _lines(report: dict[str, Any]) -> list[str]:
     state = ", ".join(f"{name} ({version})" for name, version in groups["controllers"].items())
     state = f"works: {state}" if groups["works"] else f"does not work: {groups['why_not']}"
     lines.append(f"  {'cgroup':9} {state}")
+    lines += [f"network of {name}: {label}" for name, label in report["network"].items()]
     lines += [f"missing: {text}" for text in isolation["missing"]]
     if report["refused"]:
         lines.append(f"the server does not start: {report['refused']}")

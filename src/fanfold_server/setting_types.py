@@ -14,6 +14,7 @@ from pydantic_settings import NoDecode
 
 from fanfold_server.model.apply import ServiceLevel
 from fanfold_server.model.callback import Hosts
+from fanfold_server.model.network import host_list
 
 
 class LevelLimits(BaseModel):
@@ -82,6 +83,7 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 """As text separated by commas."""
 
 HostNames = Annotated[Names, AfterValidator(_are_hosts)]
+NetworkHosts = Annotated[Names, AfterValidator(host_list)]
 ModuleNames = Annotated[Names, AfterValidator(_are_modules)]
 
 Levels = Annotated[Mapping[ServiceLevel, LevelLimits], NoDecode, BeforeValidator(_json)]

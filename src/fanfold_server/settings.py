@@ -27,6 +27,7 @@ from fanfold_server.setting_types import (
     Levels,
     ModuleNames,
     Names,
+    NetworkHosts,
     Paths,
     default_data,
     default_threads,
@@ -213,8 +214,14 @@ class Settings(BaseSettings):
     )
     network: Names = Field(
         (),
-        description='Environments whose functions may use the network; "*": all; several are '
+        description='Environments whose functions may use the whole network; "*": all; several are '
         'separated by ",". In force from isolation "confined" on.',
+    )
+    network_hosts: NetworkHosts = Field(
+        (),
+        description="Hosts that functions may reach through a proxy: api.example.org (ports 80 and "
+        "443), api.example.org:8443, *.example.org, 10.1.2.3:5432, 10.1.0.0/16:80; "
+        'ENVIRONMENT=HOST for one environment; separated by ",". Needs isolation "bwrap".',
     )
     worker_reads: Paths = Field(
         (),

@@ -32,6 +32,7 @@ from fanfold_server.environments.shelf import BuiltShelf
 from fanfold_server.environments.uv import Uv
 from fanfold_server.model.apply import ServiceLevel
 from fanfold_server.model.environment import Maker, Warm
+from fanfold_server.model.network import Networks
 from fanfold_server.service.carrying import Carrying
 from fanfold_server.service.provisioning import Provisioning
 from fanfold_server.setting_types import LevelLimits
@@ -136,13 +137,18 @@ def make_sandbox(settings: Settings, ladder: Ladder, groups: Groups | str) -> Sa
         make_tiers(settings),
         ladder,
         Openings(
-            network=frozenset(settings.network),
+            network=make_networks(settings),
             readable=settings.worker_reads,
             writable=settings.worker_writes,
         ),
         allow_root=settings.allow_root_functions,
         groups=groups,
     )
+
+
+def make_networks(settings: Settings) -> Networks:
+    """Read what functions may reach, as the operator says it."""
+    return Networks(settings.network, settings.network_hosts)
 
 
 def opened_once(settings: Settings) -> Callable[[], Awaitable[Sandbox]]:

@@ -34,11 +34,14 @@ PATH_MEMBERS: dict[str, tuple[str, ...]] = {
     "/api/v1/secrets/{name}": (SECRET,),
     "/api/v1/secrets/{name}/grants/{script}": (SECRET, SCRIPT_TOO),
     "/api/v1/audit": (),  # for administrators, who may know of everything
+    "/api/v1/network-grants": (),  # for administrators, likewise
+    "/api/v1/network-grants/{owner}/{name}": (ACCOUNT, SCRIPT),
     "/api/v1/tokens/{token}": (TOKEN,),
     "/api/v1/scripts": (),
     "/api/v1/scripts/{name}": (SCRIPT,),
     "/api/v1/scripts/{name}/versions": (SCRIPT,),
     "/api/v1/scripts/{name}/rollback": (SCRIPT,),
+    "/api/v1/scripts/{name}/network": (SCRIPT,),
     "/api/v1/scripts/{name}/grants": (SCRIPT,),
     "/api/v1/scripts/{name}/openapi.json": (SCRIPT,),
     "/api/v1/scripts/{name}/grants/{grantee}": (SCRIPT, ACCOUNT),
@@ -119,6 +122,7 @@ QUERY: dict[str, str | None] = {
     "comments": PLAIN,
     "createdBefore": PLAIN,
     "createdFrom": PLAIN,
+    "envName": PLAIN,  # asked about, not looked for
     "follow": PLAIN,
     "formulas": PLAIN,
     "format": PLAIN,
@@ -160,6 +164,8 @@ BODY: dict[str, str | None] = {
     "format": WORD,
     "global": PLAIN,
     "grant_type": WORD,
+    "hosts": PLAIN,
+    "policy": WORD,
     "graphicsFlag": PLAIN,
     "groupBy": PLAIN,
     "input": TABLE,

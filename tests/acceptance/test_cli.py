@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import ENGINE, FANFOLD, PASSWORD, Server
+from tests.acceptance.conftest import ENGINE, FANFOLD, PASSWORD, Caller, Server
 
 Done = subprocess.CompletedProcess[str]
 Shell = Callable[..., Done]
@@ -210,6 +210,24 @@ def test_scripts_are_pushed_listed_shown_compared_granted_and_dropped(
     shell("script", "drop", "cli_first")
     unknown = shell("script", "show", "cli_first", status=3)
     assert "fanfold script list" in unknown.stderr
+
+
+def test_what_a_script_may_reach_is_shown_and_decided(
+    shell: Shell, server: Server, admin: Caller, tmp_path: Path
+) -> None:
+    (tmp_path / "cli_net.py").write_text("def cli_net(i):\n    return 1\n")
+    shell("script", "push", "cli_net.py")
+    asked = ("script", "network", "cli_net")
+    assert shell(*asked).stdout == "in force\tnone\t\n"
+    granting = ("--owner", "alice", "--grant", "allow-list", "--host", "*.example.org:443")
+    shell(*asked, *granting, "--token", admin.token, "--url", server.url)
+    listed = "allow-list\t*.example.org:443"
+    assert shell(*asked).stdout == f"in force\t{listed}\ngranted\t{listed}\n"
+    assert shell(*asked, "--limit", "none").stdout.splitlines()[0] == "in force\tnone\t"
+    assert json.loads(shell(*asked, "--json").stdout)["limit"]["policy"] == "none"
+    assert "--owner" in shell(*asked, "--grant", "none", status=2).stderr
+    shell(*asked, *granting, status=4)  # by its owner
+    shell("script", "drop", "cli_net")
 
 
 def test_texts_that_were_sent_with_a_run_do_not_crowd_the_list(

@@ -43,6 +43,7 @@ def test_a_new_script_is_created_and_a_second_needs_overwrite(alice: Caller) -> 
         "entry": "mean",
         "description": "half",
         "global": False,
+        "network": None,
         "source": FIRST,
     }
     assert _code(alice.put(path, json={"source": SECOND})) == (409, 2005)

@@ -23,17 +23,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httptools
+
+import fanfold_server
 from fanfold_server.engine.bundle import bundle_bytes
 from fanfold_server.engine.ladder import IsolationMissing, Rung
 from fanfold_server.engine.sandbox import Openings
 from fanfold_server.model.environment import Environment
+from fanfold_server.model.network import ScriptNetwork, listed
 from tests.attacks.expected import EXPECTED
+from tests.fakes.hosts import host
 from tests.runtime.bench import Engine, ladder, opened, wait_until
 
 ROOT = Path(__file__).parents[2]
 NOBODY = 65_534
 MEMORY_MIB, FILE_MIB, TMP_MIB, FILES, PROCESSES = 384, 16, 48, 256, 64
 GONE_WITHIN_S = 3.0
+SOURCES = ("attacker.py", "outbound.py")
+LIST = "_with_a_list"
 LEFT = ("leave_a_daemon", "leave_a_daemon_and_kill_the_zygote")
 
 PLANTED = ("write_tmp", "write_var_tmp", "write_shared_memory")
@@ -63,14 +70,22 @@ def main() -> None:
             if pid := os.fork():  # root remains, to remove what is root's
                 _, status = os.waitpid(pid, 0)
                 sys.exit(os.waitstatus_to_exitcode(status))
-            become_ordinary()
+            become_ordinary(folder)
         sys.stdout.write(json.dumps(attack_all(own, setuid, rung, only or list(EXPECTED))))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def become_ordinary() -> None:
-    """Give up root; what Python imports late, and then cannot read any more, is imported first."""
+def become_ordinary(folder: Path) -> None:
+    """Give up root; what Python imports late, and then cannot read any more, is imported first.
+
+    The proxy is started later: it has a copy that can be read, and an interpreter for it.
+    """
+    for package in (fanfold_server, httptools):
+        name = package.__name__
+        shutil.copytree(Path(str(package.__file__)).parent, folder / "site" / name)
+    sys.path.insert(0, str(folder / "site"))
+    sys.executable = str((ROOT / ".environments" / "default" / "bin" / "python").resolve())
     bundle_bytes()
     "".encode("idna")
     os.setgroups([])
@@ -91,7 +106,7 @@ def attack_all(folder: Path, setuid: str, rung: str, names: list[str]) -> dict[s
         ladder(rung, environment.prefix)
     except IsolationMissing as exc:
         return {"skipped": str(exc)}
-    source = Path(__file__).with_name("attacker.py").read_text("utf-8")
+    source = "".join(Path(__file__).with_name(name).read_text("utf-8") for name in SOURCES)
     with ExitStack() as stack:
         victims = stack.enter_context(serving(folder)) | {
             "prefix": str(environment.prefix),
@@ -147,6 +162,7 @@ def one(engine: Engine, source: str, name: str, victims: dict[str, Any]) -> str:
             start=0,
             parameters={"name": name, "mark": mark, **victims},
             timeout_s=25,
+            network=with_a_list(victims) if name.endswith(LIST) else None,
         )
         if name in LEFT:
             alive = not within(GONE_WITHIN_S, partial(is_gone, mark))
@@ -166,6 +182,12 @@ def one(engine: Engine, source: str, name: str, victims: dict[str, Any]) -> str:
             with suppress(OSError):
                 (folder / mark).unlink(missing_ok=True)
         sys.stderr.write(f"{name} {time.monotonic() - began:.2f} s\n")
+
+
+def with_a_list(victims: dict[str, Any]) -> ScriptNetwork:
+    """Let a function reach one host, and a name that leads to where it must not."""
+    hosts = [f"127.0.0.1:{victims['listed']}", f"localhost:{victims['elsewhere']}"]
+    return ScriptNetwork(grant=listed(hosts))
 
 
 def is_planted(mark: str) -> bool:
@@ -224,6 +246,11 @@ def serving(folder: Path) -> Iterator[dict[str, Any]]:
         named.bind("\0" + abstract)
         named.listen()
         threading.Thread(target=echo, args=(udp,), daemon=True).start()
+        tcp6 = stack.enter_context(
+            socket.create_server(("::1", 0), family=socket.AF_INET6) if socket.has_ipv6 else tcp
+        )
+        allowed, other = (stack.enter_context(host()) for _ in range(2))
+        allowed.redirect = f"http://{other.place}/other"
         yield {
             "data": str(data),
             "public": str(public),
@@ -231,6 +258,10 @@ def serving(folder: Path) -> Iterator[dict[str, Any]]:
             "abstract": abstract,
             "tcp": tcp.getsockname()[1],
             "udp": udp.getsockname()[1],
+            "namespace": Path("/proc/self/ns/net").stat().st_ino,
+            "tcp6": tcp6.getsockname()[1],
+            "listed": allowed.port,
+            "elsewhere": other.port,
         }
 
 

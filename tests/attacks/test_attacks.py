@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.attacks.expected import COLUMNS, EXPECTED, outcome
+from tests.attacks.field import SOURCES
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -41,8 +42,9 @@ def test_attacks_come_out_as_the_table_says(who: str, rung: str) -> None:
 
 
 def test_the_table_has_every_attack_and_a_letter_for_each_rung() -> None:
-    source = ast.parse((HERE / "attacker.py").read_text(encoding="utf-8"))
-    functions = {node.name for node in source.body if isinstance(node, ast.FunctionDef)}
+    trees = [ast.parse((HERE / name).read_text(encoding="utf-8")) for name in SOURCES]
+    nodes = [node for tree in trees for node in tree.body]
+    functions = {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
     attacks = {name for name in functions if not name.startswith("_")} - {"attack"}
     assert attacks == EXPECTED.keys()
     assert {len(row.replace(" ", "")) for row in EXPECTED.values()} == {len(COLUMNS)}

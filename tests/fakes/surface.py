@@ -16,9 +16,11 @@ from fanfold_server.http.app import build_app
 from fanfold_server.http.front import ASGIApp, Front, Receive, Scope, Send
 from fanfold_server.http.headers import JSON_TYPE, SECURITY_HEADERS, V1_HEADERS
 from fanfold_server.model.actor import Actor, Role
+from fanfold_server.model.network import Networks
 from fanfold_server.service.access import Access
 from fanfold_server.service.auditing import Auditing
 from fanfold_server.service.library import Library
+from fanfold_server.service.network import ScriptNetworks
 from fanfold_server.service.passwords import Passwords
 from fanfold_server.service.secrets import Secrets
 from fanfold_server.service.tokens import AccessTokens
@@ -97,6 +99,7 @@ async def open_front(
             access=access,
             auditing=Auditing(store.audit, days=0),
             secrets=Secrets(store.secrets, FileSealer(folder / "secrets.key"), library),
+            networks=ScriptNetworks(store.networks, store.scripts, library, Networks()),
             library=library,
             environments=Environments(),
             runs=runs,

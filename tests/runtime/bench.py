@@ -35,6 +35,7 @@ from fanfold_server.engine.sandbox import Openings, Sandbox
 from fanfold_server.model.apply import ServiceLevel
 from fanfold_server.model.environment import Environment
 from fanfold_server.model.errors import FanfoldError
+from fanfold_server.model.network import ScriptNetwork
 from fanfold_server.model.outcome import Failed, Failure, Outcome, Returned, Values
 from fanfold_server.model.script import Script
 from tests.family import offspring
@@ -219,6 +220,7 @@ class Engine:
         caller: str | None = None,
         parameters: Mapping[str, object] | str | None = None,
         environment: Environment | None = None,
+        network: ScriptNetwork | None = None,
         **options: Any,
     ) -> Going:
         """Begin a run of a script's function, `f` if nothing else is said."""
@@ -232,6 +234,7 @@ class Engine:
             entry=entry,
             description=None,
             created=datetime.now(UTC),
+            network=network,
         )
         if not isinstance(parameters, str):
             parameters = json.dumps(parameters or {})

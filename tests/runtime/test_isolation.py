@@ -16,6 +16,7 @@ from fanfold_server.engine.sandbox import Openings, Sandbox
 from fanfold_server.engine.zygote import copy_plain_file
 from fanfold_server.model.environment import Environment
 from fanfold_server.model.errors import EngineUnavailable
+from fanfold_server.model.network import Networks
 from tests.runtime.bench import Engine, ladder, opened
 
 LIMITS = Limits(memory_mib=512, files=256, processes=64, file_mib=16)
@@ -76,7 +77,7 @@ def test_only_a_named_environment_has_the_network(libraries: Environment, tmp_pa
         pytest.skip("no rung that works here keeps the network away")
     with opened(libraries, tmp_path, isolation="confined", preload=()) as engine:
         assert engine.run(NETWORK).failure.type == "OSError"
-    openings = Openings(network=frozenset({libraries.name}))
+    openings = Openings(network=Networks({libraries.name}))
     with opened(libraries, tmp_path, preload=(), openings=openings) as engine:
         assert engine.run(NETWORK).value == "connected"
 

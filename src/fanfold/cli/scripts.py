@@ -14,6 +14,7 @@ from fanfold.client import Client
 from fanfold.functions import is_adhoc
 from fanfold.records import Script
 
+_POLICIES = click.Choice(["none", "allow-list", "full"])
 _TYPES = click.Choice(["user", "all", "global", "grant", "granted"])
 _owner = click.option("--owner", help="Whose script.  [default: yours, else the global one]")
 _global = click.option("--global", "is_global", is_flag=True, help="The script for everyone.")
@@ -181,6 +182,54 @@ def grant(client: Client, *, name: str, grantee: str, revoke: bool) -> None:
     else:
         client.scripts.grant(name, grantee)
     talk(f"{grantee.upper()} {'may not run' if revoke else 'may run'} {name}")
+
+
+@script.command()
+@click.argument("name")
+@_owner
+@_global
+@click.option("--in", "environment", default="default", help="The environment to ask about.")
+@click.option("--limit", type=_POLICIES, help="Keep the script to this: yours, or --global.")
+@click.option("--grant", "granted", type=_POLICIES, help="Let --owner's script reach this.")
+@click.option(
+    "--host", "hosts", multiple=True, help="On the allow-list; several times for several."
+)
+@with_json
+@with_client
+def network(
+    client: Client,
+    *,
+    name: str,
+    owner: str | None,
+    is_global: bool,
+    environment: str,
+    limit: str | None,
+    granted: str | None,
+    hosts: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Say what NAME may reach of the network, or decide it.
+
+    The owner may --limit a script; an administrator may --grant it more than its environment has.
+    """
+    if limit is not None:
+        client.scripts.limit_network(name, limit, hosts, is_global)
+    if granted is not None:
+        if owner is None:
+            raise click.UsageError("--grant needs --owner: whose script it is")
+        client.scripts.grant_network(name, owner, granted, hosts)
+    if granted is not None:
+        talk(f"{owner} {name} is granted {granted} {' '.join(hosts)}".rstrip())
+        return
+    said = client.scripts.network(name, "PYQSYS" if is_global else owner, environment)
+    if as_json:
+        write_json(said)
+        return
+    rows = (("in force", said["effective"]), ("granted", said["grant"]), ("limit", said["limit"]))
+    write_rows(
+        ("what", "policy", "hosts"),
+        ((what, each["policy"], " ".join(each["hosts"])) for what, each in rows if each),
+    )
 
 
 def _members(script: Script) -> dict[str, object]:

@@ -16,7 +16,8 @@ from ipaddress import ip_address
 import httpx2
 
 from fanfold_server.callbacks.port import NotDelivered
-from fanfold_server.model.callback import IPAddress, Target
+from fanfold_server.model.addresses import IPAddress
+from fanfold_server.model.callback import Target
 
 CONNECT_S, ANSWER_S = 5.0, 10.0
 ADDRESSES = 3

@@ -10,15 +10,17 @@ from typing import Any
 
 from fanfold_server.engine.bundle import write_bundle
 from fanfold_server.engine.memory import family_kib
+from fanfold_server.engine.outlets import Outlets
 from fanfold_server.engine.pool import Host, Pool
 from fanfold_server.engine.port import Work
-from fanfold_server.engine.sandbox import RootRefused, Sandbox
+from fanfold_server.engine.sandbox import NetworkRefused, RootRefused, Sandbox
 from fanfold_server.engine.scratch import Scratch
 from fanfold_server.engine.uses import is_going
 from fanfold_server.engine.watching import Watch
 from fanfold_server.engine.zygote import Zygote
 from fanfold_server.model.apply import ServiceLevel
 from fanfold_server.model.environment import Environment, Warm
+from fanfold_server.model.network import Network
 
 MEASURE_S = 5.0
 """How often the memory of idle pools is measured."""
@@ -29,12 +31,12 @@ USUAL = ServiceLevel.LOW
 REFILL_AFTER_S = 1.0
 """How long after the spare zygote was taken the next is started: the run goes first."""
 
-_Key = tuple[str, str, int]
-"""Owner, environment, tier of limits."""
+_Key = tuple[str, str, int, str]
+"""Owner, environment, tier of limits, network policy."""
 
 
 class Pools:
-    """One pool for each (script owner, environment, limits) that has been used lately.
+    """One pool for each (script owner, environment, limits, network) that has been used lately.
 
     Args:
         host: the engine, which pools report to.
@@ -79,6 +81,7 @@ class Pools:
         self._watch = Watch()
         self._scratch = Scratch()
         self._bundle = write_bundle(self._scratch.path)
+        self._outlets = Outlets(self._scratch.path)
 
     def __iter__(self) -> Iterator[Pool]:
         return iter([*self._pools.values(), *self._leaving])
@@ -114,10 +117,13 @@ class Pools:
     def of(self, work: Work) -> Pool | None:
         """Return the pool for a work, a new one if need be; None if no process can be started."""
         tier = self._sandbox.tiers.number(work.level)
-        return self._pool(work.script.owner, work.environment, tier)
+        network = self._sandbox.network_of(work.environment, work.script.network)
+        return self._pool(work.script.owner, work.environment, tier, network)
 
-    def _pool(self, owner: str, environment: Environment, tier: int) -> Pool | None:
-        key = (owner, environment.label, tier)
+    def _pool(
+        self, owner: str, environment: Environment, tier: int, network: Network
+    ) -> Pool | None:
+        key = (owner, environment.label, tier, network.label)
         pool = self._pools.get(key)
         if pool is not None and pool.zygote.environment == environment:
             return pool
@@ -125,8 +131,11 @@ class Pools:
             self._leaving.append(self._pools.pop(key))
         self._make_room()
         try:
-            zygote = self._take_spare(environment, tier) or self._new_zygote(environment, tier)
-        except (OSError, RootRefused) as exc:
+            self._sandbox.require(network)
+            zygote = self._take_spare(environment, tier, network) or self._new_zygote(
+                environment, tier, network
+            )
+        except (OSError, RootRefused, NetworkRefused) as exc:
             self._refusal = str(exc)
             return None
         pool = self._pools[key] = Pool(
@@ -145,7 +154,7 @@ class Pools:
         if idle:
             self._retire(min(idle, key=lambda key: self._pools[key].last_used))
 
-    def _new_zygote(self, environment: Environment, tier: int) -> Zygote:
+    def _new_zygote(self, environment: Environment, tier: int, network: Network) -> Zygote:
         return Zygote(
             number=next(self._numbers),
             environment=environment,
@@ -155,13 +164,15 @@ class Pools:
             cache=self._cache / environment.label,
             preload=self._preload if environment.preload is None else environment.preload,
             limits=self._sandbox.tiers[tier],
+            network=network,
+            outlets=self._outlets,
         )
 
-    def _take_spare(self, environment: Environment, tier: int) -> Zygote | None:
+    def _take_spare(self, environment: Environment, tier: int, network: Network) -> Zygote | None:
         spare = self._spare
         if spare is None or spare.environment != environment or not spare.is_alive:
             return None
-        if tier != self._usual_tier:
+        if tier != self._usual_tier or spare.network != network:
             return None
         self._spare = None
         asyncio.get_running_loop().call_later(REFILL_AFTER_S, self.refill)
@@ -176,19 +187,23 @@ class Pools:
                 return
             self._later(self._spare.close())
         try:
-            self._spare = self._new_zygote(self._spare_environment, self._usual_tier)
-        except (OSError, RootRefused):  # the first run will say why
+            network = self._sandbox.network_of(self._spare_environment, None)
+            self._sandbox.require(network)
+            self._spare = self._new_zygote(self._spare_environment, self._usual_tier, network)
+        except (OSError, RootRefused, NetworkRefused):  # the first run will say why
             self._spare = None
 
     def keep(self, owner: str, environment: Environment) -> None:
-        pool = self._pool(owner, environment, self._usual_tier)
+        network = self._sandbox.network_of(environment, None)
+        pool = self._pool(owner, environment, self._usual_tier, network)
         if pool is not None:
             pool.kept = True
             if not pool.workers:
                 pool.grow()
 
     def release(self, owner: str, environment: Environment) -> None:
-        pool = self._pools.get((owner, environment.label, self._usual_tier))
+        network = self._sandbox.network_of(environment, None)
+        pool = self._pools.get((owner, environment.label, self._usual_tier, network.label))
         if pool is not None:
             pool.kept = False
 
@@ -283,6 +298,7 @@ class Pools:
         self._leaving.clear()
         if self._sandbox.groups is not None:
             await self._sandbox.groups.close()
+        self._outlets.close_all()
         await asyncio.to_thread(self._scratch.close)
 
 

@@ -12,7 +12,7 @@ import os
 import secrets
 import socket
 import stat
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from fanfold_server.engine.ladder import OPEN_WITHOUT, Ladder, Rung
 from fanfold_server.engine.limits import Limits, Tiers
 from fanfold_server.engine.places import find_places, links_of
 from fanfold_server.model.environment import Environment
+from fanfold_server.model.network import EVERY, NOTHING, Network, Networks, Reach, ScriptNetwork
 
 FIRST_UID = 70_000
 """User ids from here on, one a zygote, are taken when the server is root; none needs an entry."""
@@ -47,16 +48,13 @@ class Openings:
     """What the operator lets functions have besides their own.
 
     Attributes:
-        network: names of the environments with the host's network; "*" stands for all.
+        network: what functions may reach, by environment and script.
         readable, writable: directories and files; those that do not exist are left out.
     """
 
-    network: frozenset[str] = frozenset()
+    network: Networks = field(default_factory=Networks)
     readable: tuple[Path, ...] = ()
     writable: tuple[Path, ...] = ()
-
-    def has_network(self, environment: Environment) -> bool:
-        return "*" in self.network or environment.name in self.network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +74,10 @@ class Launch:
 
 class RootRefused(Exception):
     """Functions would run as root here; the message says what would help."""
+
+
+class NetworkRefused(Exception):
+    """Functions cannot be kept to listed hosts here; the message says what would help."""
 
 
 class Sandbox:
@@ -108,6 +110,24 @@ class Sandbox:
         self._first_uid = secrets.randbelow(UIDS)
         self._reachable: dict[Path, bool] = {}
 
+    def network_of(self, environment: Environment, script: ScriptNetwork | None) -> Network:
+        """Say what a script may reach in an environment; None: any script there."""
+        return self._openings.network.of(environment.name, script)
+
+    def require(self, network: Network) -> None:
+        """Refuse a policy that cannot be kept to here.
+
+        Raises:
+            NetworkRefused: it is a list of hosts, and functions have no network namespace. Landlock
+                alone will not do: its rules know ports and no hosts, and nothing of UDP.
+        """
+        if network.reach is Reach.LISTED and self._ladder.bubble is None:
+            raise NetworkRefused(
+                'its functions are to reach listed hosts alone (policy "allow-list"), which needs '
+                f"the isolation bwrap, and {self._ladder.rung.word} is what is in force; "
+                "`fanfold doctor` says what is missing"
+            )
+
     def uid_for(self, environment: Environment, number: int, bundle: Path) -> int | None:
         """Return the user id for zygote `number`, or None if it must share the server's.
 
@@ -139,6 +159,7 @@ class Sandbox:
         bundle: Path,
         home: Path,
         limits: Limits,
+        network: Network = NOTHING,
     ) -> Launch:
         """Return how to start an interpreter of the environment on the bundle."""
         # -s and a clean environment stand for -I, which would also ignore PYTHONHASHSEED
@@ -146,7 +167,7 @@ class Sandbox:
         places = find_places(environment)
         bubble = self._ladder.bubble
         opened = self._openings
-        network = opened.has_network(environment)
+        is_open = network.reach is Reach.FULL
         confined = self._ladder.rung >= Rung.CONFINED
         readable = [path for path in opened.readable if path.exists()]
         writable = [path for path in opened.writable if path.exists()]
@@ -158,7 +179,7 @@ class Sandbox:
                 bundle=bundle,
                 uid=uid,
                 tmp_mib=limits.tmp_mib,
-                network=network,
+                network=is_open,
                 readable=readable,
                 writable=writable,
             )
@@ -166,13 +187,13 @@ class Sandbox:
             "landlock": confined and self._ladder.landlock > 0,
             "seccomp": confined,
             "readable": [
-                *places.readable(network=network),
+                *places.readable(network=is_open),
                 str(bundle),
                 *map(str, readable),
                 *(["/dev"] if bubble is not None else []),
             ],
             "writable": [*map(str, writable)],
-            "families": families(network=network, own_network=bubble is not None),
+            "families": families(network=is_open, own_network=bubble is not None),
             "own_proc": bubble is not None,
             "own_uid": uid is not None,
             "own_shm": bubble is not None,
@@ -231,6 +252,8 @@ class Sandbox:
         ]
         if self._ladder.bubble is not None and not self._ladder.landlock:
             missing.append("Landlock: not in this kernel; workers of one owner share files")
+        if self._ladder.bubble is None and self._openings.network.listed:
+            missing.append("the network policy allow-list needs bwrap: such runs are refused")
         if not self._is_root:
             missing.append("workers share the server's user id (the server is not root)")
         if self.groups is None:
@@ -260,10 +283,14 @@ class Sandbox:
 
     def _network(self) -> str:
         """Say which functions have a network."""
-        if self._ladder.rung < Rung.CONFINED or "*" in self._openings.network:
+        network = self._openings.network
+        if self._ladder.rung < Rung.CONFINED or EVERY in network.full:
             return "all environments"
-        names = sorted(self._openings.network)
-        return f"environments {', '.join(names)}" if names else "none"
+        parts = [f"environments {', '.join(sorted(network.full))}"] if network.full else []
+        if network.listed:
+            names = ", ".join(network.listed) if EVERY not in network.listed else "all environments"
+            parts.append(f"listed hosts in {names}")
+        return "; ".join(parts) or "none"
 
 
 def families(*, network: bool, own_network: bool) -> list[int]:

@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from fanfold_server.engine.limits import Limits
+from fanfold_server.engine.outlets import Outlets, inside
 from fanfold_server.engine.sandbox import Sandbox
 from fanfold_server.engine.scratch import remove_tree
 from fanfold_server.engine.strays import kill_strays
 from fanfold_server.engine.uses import Use
 from fanfold_server.model.environment import Environment
+from fanfold_server.model.network import NOTHING, Network, Reach
 
 _STDERR_TAIL = 4_000
 """Bytes of a failed zygote's own output that its error shows."""
@@ -34,6 +36,8 @@ class Zygote:
 
     Args:
         number: unique while the server runs.
+        network: what its workers may reach.
+        outlets: leads them there, if that is a list of hosts.
         on_message: called with each message but "ready".
         on_end: called once when the process has ended.
     """
@@ -49,9 +53,14 @@ class Zygote:
         cache: Path,
         preload: tuple[str, ...],
         limits: Limits,
+        network: Network = NOTHING,
+        outlets: Outlets | None = None,
     ) -> None:
         self.number = number
         self.environment = environment
+        self.network = network
+        self._outlets = outlets if network.reach is Reach.LISTED else None
+        self._has_outlet = False
         self.limits = limits
         self.groups = sandbox.groups
         self.facts: dict[str, Any] = {}
@@ -74,7 +83,12 @@ class Zygote:
             unless_started.callback(self._control.close)
             unless_started.callback(remove_tree, self._home)
             launch = sandbox.launch(
-                environment, uid=uid, bundle=bundle, home=self._home, limits=limits
+                environment,
+                uid=uid,
+                bundle=bundle,
+                home=self._home,
+                limits=limits,
+                network=network,
             )
             config = {
                 "control": theirs.fileno(),
@@ -84,6 +98,7 @@ class Zygote:
                 "tmp_kib": 0 if sandbox.caps_tmp else limits.tmp_mib << 10,
                 "home": str(self._home),
                 "wall": launch.wall,
+                "outlet": None if self._outlets is None else inside(network),
             }
             identity: dict[str, Any] = {}
             if launch.user is not None:
@@ -151,7 +166,7 @@ class Zygote:
 
     def _readable(self) -> None:
         try:
-            data = self._control.recv(65536)
+            data = self._receive()
         except BlockingIOError:
             return
         except OSError:
@@ -167,7 +182,19 @@ class Zygote:
                 self.abort()
                 return
 
+    def _receive(self) -> bytes:
+        """Read what there is; the first of it may bring a socket."""
+        if self._outlets is None or self._has_outlet:
+            return self._control.recv(65536)
+        data, files, _, _ = socket.recv_fds(self._control, 65536, 1, socket.MSG_CMSG_CLOEXEC)
+        if files:
+            self._has_outlet = True
+            self._outlets.open(self.number, socket.socket(fileno=files[0]), self.network)
+        return data
+
     def _obey(self, message: dict[str, Any]) -> None:
+        if message["op"] == "outlet":
+            return
         if message["op"] != "ready":
             self.on_message(message)
         elif not self.ready.done():
@@ -189,6 +216,8 @@ class Zygote:
         if self._ended:
             return
         self._ended = True
+        if self._outlets is not None:
+            self._outlets.close(self.number)
         self._loop.remove_reader(self._control.fileno())
         self._control.close()
         if not self.ready.done():

@@ -29,6 +29,7 @@ from fanfold_server.http import (
 )
 from fanfold_server.http import datastores as datastore_routes
 from fanfold_server.http import environments as environment_routes
+from fanfold_server.http import network as network_routes
 from fanfold_server.http import secrets as secret_routes
 from fanfold_server.http import sources as source_routes
 from fanfold_server.http import tables as table_routes
@@ -46,6 +47,7 @@ from fanfold_server.service.carrying import Carrying
 from fanfold_server.service.datastores import Datastores
 from fanfold_server.service.jobs import Jobs
 from fanfold_server.service.library import Library
+from fanfold_server.service.network import ScriptNetworks
 from fanfold_server.service.preloading import Preloading
 from fanfold_server.service.provisioning import Provisioning
 from fanfold_server.service.secrets import Secrets
@@ -56,6 +58,7 @@ _ROUTERS = (
     token_routes.router,
     audit.router,
     secret_routes.router,
+    network_routes.router,
     scripts.router,
     oml.router,
     pages.router,
@@ -68,6 +71,7 @@ def build_app(
     access: Access,
     auditing: Auditing,
     secrets: Secrets,
+    networks: ScriptNetworks,
     library: Library,
     environments: Environments,
     runs: RunApp,
@@ -93,6 +97,7 @@ def build_app(
         access: accounts and tokens.
         auditing: remembers who did what.
         secrets: what functions need and nobody else may see.
+        networks: what scripts may reach.
         library: the script repository.
         environments: what `…/envs` lists.
         runs: answers `POST /oml/api/py-scripts/v1|v2/do-eval|index-apply/…` by itself; what it
@@ -144,6 +149,7 @@ def build_app(
         access=access,
         auditing=auditing,
         secrets=secrets,
+        networks=networks,
         library=library,
         environments=environments,
         health=health,

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from fanfold_server.http.network_schemas import ScriptNetworkOut
 from fanfold_server.model.actor import EVERYONE, GLOBAL_OWNER
 from fanfold_server.model.script import Grant, Script
 
@@ -79,6 +80,10 @@ class ScriptVersion(_Answer):
     description: str | None
     created: Annotated[str, Field(description="UTC, ISO 8601 with milliseconds.")]
     is_global: Annotated[bool, Field(alias="global")]
+    network: Annotated[
+        ScriptNetworkOut | None,
+        Field(description="What is decided of its network, in all versions; null: nothing."),
+    ] = None
 
     @classmethod
     def of(cls, script: Script) -> Self:
@@ -259,4 +264,5 @@ def _described(script: Script) -> dict[str, Any]:
         "description": script.description,
         "created": iso_ms(script.created),
         "is_global": script.owner == GLOBAL_OWNER,
+        "network": None if script.network is None else ScriptNetworkOut.of(script.network),
     }

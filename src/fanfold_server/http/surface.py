@@ -28,6 +28,7 @@ from fanfold_server.service.data_sources import DataSources
 from fanfold_server.service.datastores import Datastores
 from fanfold_server.service.jobs import Jobs
 from fanfold_server.service.library import Library
+from fanfold_server.service.network import ScriptNetworks
 from fanfold_server.service.preloading import Preloading
 from fanfold_server.service.provisioning import Provisioning
 from fanfold_server.service.secrets import Secrets
@@ -75,6 +76,7 @@ class Surface:
     access: Access
     auditing: Auditing
     secrets: Secrets
+    networks: ScriptNetworks
     library: Library
     environments: Environments
     health: Callable[[], Mapping[str, object]]
@@ -196,6 +198,10 @@ async def _secrets(request: Request) -> Secrets:
     return surface_of(request).secrets
 
 
+async def _networks(request: Request) -> ScriptNetworks:
+    return surface_of(request).networks
+
+
 async def _preloading(request: Request) -> Preloading:
     preloading = surface_of(request).preloading
     assert preloading is not None  # else the app has no routes that ask
@@ -215,6 +221,7 @@ async def _sources(request: Request) -> Sources:
 
 
 SurfaceOf = Annotated[Surface, Depends(_surface)]
+NetworksOf = Annotated[ScriptNetworks, Depends(_networks)]
 SecretsOf = Annotated[Secrets, Depends(_secrets)]
 JobsOf = Annotated[Jobs, Depends(_jobs)]
 CallbacksOf = Annotated[Callbacks, Depends(_callbacks)]

@@ -11,16 +11,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from fanfold_server.model.addresses import IPAddress, plain
 from fanfold_server.model.errors import InvalidField
 from fanfold_server.model.job import Job
 
 FIELD = "callbackUrl"
 MAX_URL = 2000
-
-IPAddress = IPv4Address | IPv6Address
 
 _ENTRY = re.compile(
     r"(?P<wild>\*\.)?(?P<host>[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::(?P<port>\d+))?"
@@ -28,8 +27,6 @@ _ENTRY = re.compile(
 _PORTS = {"https": 443, "http": 80}
 _LOOPBACK_NAME = "localhost"
 _MAX_PORT = 65535
-# Addresses that stand for an IPv4 address, whichever that is (RFC 6052).
-_NAT64 = IPv6Network("64:ff9b::/96")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +58,7 @@ class Target:
         beside (link-local, where clouds tell secrets) only if the very address is listed; plain
         HTTP goes to this machine alone.
         """
-        address = _plain(address)
+        address = plain(address)
         if self.scheme == "http":
             return address.is_loopback
         if self.literal and _address(self.host) is not None:
@@ -168,15 +165,6 @@ def _address(host: str) -> IPAddress | None:
 def _is_loopback(host: str) -> bool:
     address = _address(host)
     return host == _LOOPBACK_NAME if address is None else address.is_loopback
-
-
-def _plain(address: IPAddress) -> IPAddress:
-    """Return the IPv4 address for which one of IPv6 stands, if it does."""
-    if isinstance(address, IPv4Address):
-        return address
-    if address in _NAT64:
-        return IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour or address
 
 
 class DeliveryState(StrEnum):

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from fanfold_server.model.network import ScriptNetwork
+
 
 class ScriptType(StrEnum):
     """Which scripts a listing holds (the compatible wire's `scriptType`).
@@ -32,6 +34,7 @@ class Script:
         digest: SHA-256 of the UTF-8 source text, 64 hexadecimal digits.
         entry: the name of the function that is called.
         created: when this version was published, aware, UTC.
+        network: what has been decided of the network for all versions; None: nothing.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Script:
     entry: str
     description: str | None
     created: datetime
+    network: ScriptNetwork | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

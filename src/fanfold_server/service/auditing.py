@@ -34,6 +34,7 @@ _LONGEST: Final = 300
 
 _RUNS: Final = "py-scripts"
 _LOGIN: Final = ("omlusers", "api", "oauth2", "v1")
+_GRANTS: Final = {"PUT": "grant", "DELETE": "revoke"}
 _ACTIONS: Final = {"PUT": "publish", "DELETE": "delete", "POST": "create"}
 
 
@@ -171,6 +172,8 @@ def described(method: str, path: str) -> tuple[str, str]:
             return f"run.{verb}", " ".join([script, *owner])
         case ["omlusers", "api", "oauth2", "v1", what] if method == "POST":
             return ("login" if what == "token" else "logout"), ""
+        case ["api", "v1", "network-grants", *rest] if method in _GRANTS:
+            return f"network.{_GRANTS[method]}", " ".join(rest)
         case ["api", "v1", kind, *rest]:
             return _on(kind.removesuffix("s"), method, rest)
         case _:
@@ -179,9 +182,10 @@ def described(method: str, path: str) -> tuple[str, str]:
 
 def _on(kind: str, method: str, rest: list[str]) -> tuple[str, str]:
     match rest:
-        case [name, "grants", *grantee] if method in {"PUT", "DELETE"}:
-            word = "grant" if method == "PUT" else "revoke"
-            return f"{kind}.{word}", " ".join([name, *grantee])
+        case [name, "grants", *grantee] if method in _GRANTS:
+            return f"{kind}.{_GRANTS[method]}", " ".join([name, *grantee])
+        case [name, "network"] if method == "PUT":
+            return f"{kind}.network", name
         case [name, *further, verb] if method == "POST":
             return f"{kind}.{verb}", " ".join([name, *further])
         case _:

@@ -371,7 +371,7 @@ class Dispatcher:
             if batch.fence > MAX_LEASES:
                 raise EngineUnavailable(f"its agent was lost {batch.fence - 1} times")
             environment = self._environments.find(spec.environment, spec.environment_version)
-            work = _work(spec, batch, environment, left_s, lent)
+            work = _work(held, environment, left_s, lent)
             held.running = self._engine.start(work, recorder)
             before = time.monotonic()
             await held.running.done
@@ -442,20 +442,18 @@ def _work_of(claimed: Claimed) -> tuple[str, int]:
 
 
 def _work(
-    spec: JobSpec,
-    batch: Batch,
-    environment: Environment,
-    left_s: float,
-    lent: tuple[KeptRows, Rowset] | None,
+    held: Held, environment: Environment, left_s: float, lent: tuple[KeptRows, Rowset] | None
 ) -> Work:
+    spec, batch, network = held.spec, held.whole, held.claimed[0].network
     if lent is None:
-        return work_of(spec, batch, environment, timeout_s=left_s)
+        return work_of(spec, batch, environment, timeout_s=left_s, network=network)
     kept, rows = lent
     return work_of(
         spec,
         batch,
         environment,
         timeout_s=left_s,
+        network=network,
         rows=rows,
         input_type=kept.input_type,
         na_omit=kept.na_omit,

@@ -298,6 +298,10 @@ class Library:
 
     # -------------------------------------------------------------------------------- inside
 
+    def forget(self) -> None:
+        """Forget what was resolved, also what is being resolved: something has changed."""
+        self._known.forget()
+
     async def _find(self, actor: Actor, name: str, owner: str | None, version: int | None) -> Found:
         stored_owner = None if owner is None else account_name(owner)
         found = None

@@ -10,6 +10,7 @@ from fanfold_server.engine.port import Work
 from fanfold_server.model.apply import Apply, Chunks, Groups, Index, Once, OnError, Split, Whole
 from fanfold_server.model.environment import Environment
 from fanfold_server.model.job import Batch, JobSpec
+from fanfold_server.model.network import ScriptNetwork
 from fanfold_server.model.rows import InputType, Rowset
 from fanfold_server.model.script import Script
 from fanfold_server.model.stopping import StopWhen
@@ -221,11 +222,13 @@ def work_of(
     input_type: InputType = InputType.DEFAULT,
     na_omit: bool = False,
     column_frames: bool = False,
+    network: ScriptNetwork | None = None,
 ) -> Work:
     """Return a batch of a job as work for one worker.
 
     Args:
         rows, input_type, na_omit, column_frames: of a job over rows, as it was submitted.
+        network: what is decided of the script.
         timeout_s: what is left of the job's time, seconds, > 0.
     """
     return Work(
@@ -238,6 +241,7 @@ def work_of(
             entry=spec.entry,
             description=None,
             created=_LONG_AGO,
+            network=network,
         ),
         environment=environment,
         caller=spec.owner,

@@ -23,6 +23,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from fanfold_server.model.job import Batch, Job, JobSpec, JobState
+from fanfold_server.model.network import ScriptNetwork
 from fanfold_server.model.outcome import Failure
 
 INLINE_BYTES = 16 * 1024
@@ -112,12 +113,14 @@ class Claimed:
     Attributes:
         deadline: when its job's time is up.
         work: number of the first of the batches that are to run as one, this one with them.
+        network: what is decided of the script now; None: nothing, or the script is gone.
     """
 
     spec: JobSpec
     batch: Batch
     deadline: datetime
     work: int
+    network: ScriptNetwork | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

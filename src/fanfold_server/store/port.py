@@ -48,6 +48,7 @@ from fanfold_server.store.jobs_port import (
     image_key,
     job_prefix,
 )
+from fanfold_server.store.network_port import NetworkGrant, NetworkStore
 from fanfold_server.store.notes_port import JobNotes
 from fanfold_server.store.secrets_port import Sealer, SecretStore
 from fanfold_server.store.settling_port import Cut, Ending, Settling
@@ -87,6 +88,8 @@ __all__ = [
     "JobNotes",
     "JobStore",
     "Ledger",
+    "NetworkGrant",
+    "NetworkStore",
     "Planned",
     "Quota",
     "Renewal",

@@ -188,6 +188,8 @@ script = Table(
     Column("name", String(128), nullable=False),
     Column("creator_id", Key, ForeignKey("account.id"), nullable=False),
     Column("current", Integer(), nullable=False),
+    Column("network_grant", Text(), nullable=True),
+    Column("network_limit", Text(), nullable=True),
     UniqueConstraint("owner", "name"),
     Index(None, "name"),
 )

@@ -28,6 +28,7 @@ from fanfold_server.store.sql_datastores import SqlDatastores
 from fanfold_server.store.sql_environments import SqlEnvironments
 from fanfold_server.store.sql_jobs import SqlJobs
 from fanfold_server.store.sql_ledger import SqlLedger
+from fanfold_server.store.sql_network import SqlNetworks
 from fanfold_server.store.sql_notes import SqlNotes
 from fanfold_server.store.sql_scripts import SqlScripts
 from fanfold_server.store.sql_secrets import SqlSecrets
@@ -102,6 +103,7 @@ class Store:
     sources: Callable[[Vault], SqlSources]
     datastores: SqlDatastores
     notes: SqlNotes
+    networks: SqlNetworks
     signals: Hub
 
 
@@ -162,6 +164,7 @@ async def open_store(url: URL, *, min_free_bytes: int = 0) -> AsyncIterator[Stor
             sources=partial(SqlSources, database),
             datastores=SqlDatastores(database),
             notes=SqlNotes(database),
+            networks=SqlNetworks(database),
             signals=signals,
         )
 

@@ -11,14 +11,14 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, literal_column, or_, select, text, update
+from sqlalchemy import Connection, and_, bindparam, func, literal_column, or_, select, text, update
 
 from fanfold_server.model.job import Batch, JobSpec
 from fanfold_server.store.fairness import Line, share_out
 from fanfold_server.store.job_rows import SPEC_COLUMNS, AnyRow, spec_of
 from fanfold_server.store.port import Claimed
 from fanfold_server.store.prepared import Prepared
-from fanfold_server.store.schema import batch, job, source
+from fanfold_server.store.schema import batch, job, script, source
 from fanfold_server.store.sql_leases import (
     BATCH,
     IS_OPEN,
@@ -31,6 +31,7 @@ from fanfold_server.store.sql_leases import (
     lease_by,
     wait_again,
 )
+from fanfold_server.store.sql_network import NETWORK_COLUMNS, script_network
 from fanfold_server.store.writing import Transaction
 
 MAX_JOINED = 500
@@ -89,11 +90,12 @@ _CANDIDATES = Prepared(
     .order_by(job.c.id)
     .limit(bindparam("most"))
 )
+_ITS_SCRIPT = and_(script.c.owner == job.c.script_owner, script.c.name == job.c.script_name)
 _PICKED = Prepared(
     select(job.c.id, job.c.uuid, job.c.state, job.c.canary, job.c.waiting, job.c.deadline,
            *(job.c[name] for name in SPEC_COLUMNS if name != "canary"),
-           source.c.text.label("source_text"))
-    .select_from(job.join(source))
+           source.c.text.label("source_text"), *NETWORK_COLUMNS)
+    .select_from(job.join(source).outerjoin(script, _ITS_SCRIPT))
     .where(job.c.id.in_(bindparam("ids", expanding=True)), _CLAIMABLE)
     .order_by(job.c.id)
     .with_for_update(of=job)
@@ -209,6 +211,7 @@ def _take(
         works[row.id] = joined[: picked[row.id]]
     starts = {row.id: row.deadline or now + timedelta(seconds=row.timeout_s) for row in jobs}
     uuids = {row.id: row.uuid for row in jobs}
+    networks = {row.id: script_network(row.network_grant, row.network_limit) for row in jobs}
     leases, claimed = [], []
     for job_id in picked:
         for work in works.get(job_id, ()):
@@ -220,7 +223,7 @@ def _take(
                             count=row[_COUNT], fence=fence)  # fmt: skip
                 claimed.append(
                     Claimed(spec=specs[job_id], batch=its, deadline=starts[job_id],
-                            work=work[0].number)
+                            work=work[0].number, network=networks[job_id])
                 )  # fmt: skip
     if not leases:
         return []

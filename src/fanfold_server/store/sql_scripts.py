@@ -13,6 +13,7 @@ from fanfold_server.model.script import Grant, Script, ScriptType
 from fanfold_server.store.port import Creator, Draft, Found
 from fanfold_server.store.schema import account, script, script_grant, script_version
 from fanfold_server.store.sql_accounts import Transactions
+from fanfold_server.store.sql_network import NETWORK_COLUMNS, script_network
 
 _AnyRow = Row[*tuple[Any, ...]]
 
@@ -28,6 +29,7 @@ _COLUMNS = (
     script_version.c.entry,
     script_version.c.description,
     script_version.c.created,
+    *NETWORK_COLUMNS,
 )
 
 
@@ -97,6 +99,9 @@ class SqlScripts:
         except IntegrityError:
             return None  # another process stored a script of this name in the same moment
         stored = Script(
+            network=None
+            if there is None
+            else script_network(there.network_grant, there.network_limit),
             name=draft.name,
             owner=draft.owner,
             version=version,
@@ -278,4 +283,5 @@ def _script(row: _AnyRow) -> Script:
         entry=row.entry,
         description=row.description,
         created=row.created,
+        network=script_network(row.network_grant, row.network_limit),
     )
