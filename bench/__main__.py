@@ -17,7 +17,7 @@ from bench.optional import OPTIONAL
 from bench.ours import OURS
 from bench.peers import AfternoonTuned, Peer, SocketEcho, TabPy, UvicornEcho
 from bench.queues import QUEUES
-from bench.report import JOBS, render, write_between_markers
+from bench.report import SECTIONS, render, write_between_markers
 from bench.results import Measured, Results
 from bench.workloads import USUAL, WORKLOADS, measure
 
@@ -126,7 +126,8 @@ def main() -> None:
     report = render(results, notes=made, kinds=kinds)
     print("\n" + report)
     if said.write_readme:
-        section = " of W7" if JOBS.issuperset(results.workloads) else ""
+        alone = (name for name, those in SECTIONS.items() if those.issuperset(results.workloads))
+        section = next(alone, "")
         write_between_markers(README, report, section)
 
 

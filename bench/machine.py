@@ -118,6 +118,16 @@ class Process:
             prefer(process.pid)
         _signal(tree, signal.SIGCONT)
 
+    def memory(self, role: Callable[[psutil.Process], str]) -> dict[str, float]:
+        """Look at the memory of it and of everything that it has started, once; see `watched`."""
+        now: dict[str, float] = {}
+        for process in self._tree():
+            with contextlib.suppress(psutil.Error):
+                mib = process.memory_full_info().pss / 2**20
+                for name in (role(process), "peak"):
+                    now[name] = now.get(name, 0.0) + mib
+        return now
+
     @contextlib.contextmanager
     def watched(self, role: Callable[[psutil.Process], str]) -> Iterator[dict[str, float]]:
         """Look at the memory of it and of everything that it has started, every 10 ms.
@@ -136,13 +146,7 @@ class Process:
 
         def watch() -> None:
             while not over.wait(_WATCH_S):
-                now: dict[str, float] = {}
-                for process in self._tree():
-                    with contextlib.suppress(psutil.Error):
-                        mib = process.memory_full_info().pss / 2**20
-                        for name in (role(process), "peak"):
-                            now[name] = now.get(name, 0.0) + mib
-                for name, mib in now.items():
+                for name, mib in self.memory(role).items():
                     peaks[name] = max(mib, peaks.get(name, 0.0))
 
         watching = threading.Thread(target=watch)

@@ -39,12 +39,13 @@ class Ours(HttpPeer):
     """
 
     name = "ours"
-    workloads = (*Peer.workloads, "W6", "W7", "W7m", "W9")
+    workloads = (*Peer.workloads, "W6", "W7", "W7m", "W8", "W9")
     options: ClassVar[tuple[str, ...]] = ("--max-output-len", "100000")
 
     @override
     def start(self) -> None:
         self._data = Path(tempfile.mkdtemp(prefix="data-", dir=self.scratch))
+        self.prepare(self._data)
         self.port = free_port()
         password = secrets.token_urlsafe(12)
         subprocess.run(
@@ -69,6 +70,9 @@ class Ours(HttpPeer):
             self._put(name, source)
         self.deploy()
         self._has_rows = False
+
+    def prepare(self, data: Path) -> None:
+        """Put what there has to be into the data directory, before anything looks at it."""
 
     def _wait_until_ready(self, health: Request) -> None:
         until = time.monotonic() + READY_LIMIT_S

@@ -10,7 +10,7 @@ from bench.targets import TARGETS, Verdict, judge
 
 BEGIN = "<!-- begin: last run (written by run.sh --write-readme) -->"
 END = "<!-- end: last run -->"
-JOBS = frozenset(("W7", "W7m"))
+SECTIONS = {" of W7": frozenset(("W7", "W7m")), " of W8": frozenset(("W8",))}
 """A run of these alone has a section of its own, between marks of its own."""
 
 UVICORN = "limit:uvicorn-echo"
@@ -24,6 +24,7 @@ _TITLES = {
     "W6": "a million rows: a thousand groups, and a hundred chunks of ten thousand",
     "W7": "500 trivial jobs, each durable when it is accepted, one client",
     "W7m": "one job of 1,000,000 trivial calls, and the most memory of each kind of process",
+    "W8": "the first call in an environment, and what ten that are warm take besides",
     "W9": "100,000 rows of 10 columns as JSON",
 }
 

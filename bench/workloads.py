@@ -1,5 +1,6 @@
 """What is measured: W1 one trivial call, W2 many, W3 CPU, W4 the documented example, W5 figures,
-W6 groups and chunks of a table, W7 durable jobs, W9 a large DataFrame as the answer.
+W6 groups and chunks of a table, W7 durable jobs, W8 environments, W9 a large DataFrame as the
+answer.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from bench.client import load
+from bench.environments import measure_environments
 from bench.ours import Ours
 from bench.peers import HttpPeer, Peer
 
@@ -66,9 +68,9 @@ FANS = {
     ),
 }
 USUAL = ("W1", *FANS, "W6", "W9")
-"""What is measured when nothing else is said: W7 needs Redis and PostgreSQL."""
+"""What is measured when nothing else is said: W7 needs Redis and PostgreSQL, W8 is ours alone."""
 
-WORKLOADS = (*USUAL, "W7", "W7m")
+WORKLOADS = (*USUAL, "W7", "W7m", "W8")
 
 CUTS = {None: 1_000, 10_000: 100}
 """W6: rows of a part (None: a group each), and how many parts there are."""
@@ -100,6 +102,10 @@ def measure(workload: str, peer: Peer, seconds: int, *, is_first: bool) -> Numbe
     if workload == "W7m":
         assert isinstance(peer, Ours)
         yield from _million(peer, is_first=is_first)
+        return
+    if workload == "W8":
+        assert isinstance(peer, Ours)
+        yield from measure_environments(peer)
         return
     if workload == "W9":
         yield from _frame(peer)

@@ -60,6 +60,7 @@ def test_every_target_is_about_something_that_is_measured() -> None:
     metrics |= {("W1", name) for name in ("c1_p50_ms", "c16_rps", "c16_p99_ms")}
     metrics |= {("W6", "by_k_ms"), ("W6", "by_10000_ms"), ("W9", "ms")}
     metrics |= {("W7", "jobs_rps"), ("W7", "submit_p50_ms")}
+    metrics |= {("W8", f"{which}_first_ms") for which in ("default", "cold", "preloaded")}
     asked = {(t.workload, t.metric) for t in TARGETS}
     asked |= {(t.workload, t.other_metric) for t in TARGETS if t.other_metric}
     assert asked <= metrics
