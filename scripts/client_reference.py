@@ -6,13 +6,14 @@ import inspect
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 
-from fanfold import client, executor, jobs, options, records, repository, values
+from fanfold import client, datastores, executor, jobs, options, records, repository, values
 from fanfold.verbs import stream, verb
 
 _PARTS: tuple[tuple[str, str, type], ...] = (
     ("client", "Client", client.Client),
     ("client.scripts", "Scripts", repository.Scripts),
     ("client.tables", "Tables", repository.Tables),
+    ("client.ds", "Datastores", datastores.Datastores),
     ("client.environments", "Environments", repository.Environments),
     ("client.jobs", "Jobs", client.Jobs),
     ("job", "Job", jobs.Job),

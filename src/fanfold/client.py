@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from fanfold import errors
 from fanfold import profile as profiles
+from fanfold.datastores import Datastores
 from fanfold.faults import NotLoggedIn
 from fanfold.jobs import JOBS, Job
 from fanfold.messages import Give, Request, Steps, query
@@ -68,6 +69,7 @@ class _Client(Runs[D, Any], Generic[D]):
     Attributes:
         scripts, script: stored functions; the latter is OML4Py's name.
         tables: tables that queries may name.
+        ds: objects that are kept between runs.
         environments: where functions run.
         jobs: one's jobs.
     """
@@ -94,17 +96,35 @@ class _Client(Runs[D, Any], Generic[D]):
         """Take up a job by its id, also one that another process has submitted."""
         return Job(self._driver, self._session, self._display, job_id, self._options)
 
+    @property
+    def ds(self) -> Datastores[D]:
+        """Objects that are kept between runs, by OML4Py's name."""
+        # what is saved and loaded is so in the environment of `using`, and is no run of the user's
+        plain = Options(
+            environment=self._options.environment, service=self._options.service, frames=False
+        )
+        twin = self.using(**vars(plain))
+        return Datastores(self._driver, self._session, self._display, twin, self._options)
+
     @verb
     def grant(self, name: str, typ: str = "pyqscript", user: str | None = None) -> Steps[None]:
-        """Grant a script, as OML4Py's `oml.grant`; to everyone without a user."""
-        _only_scripts(typ)
-        yield from Scripts.grant.steps(self.scripts, name, user)
+        """Grant a script or a datastore, as OML4Py's `oml.grant`; to everyone without a user.
+
+        Args:
+            typ: "pyqscript" or "datastore".
+        """
+        if _is_datastore(typ):
+            yield from Datastores.grant.steps(self.ds, name, user)
+        else:
+            yield from Scripts.grant.steps(self.scripts, name, user)
 
     @verb
     def revoke(self, name: str, typ: str = "pyqscript", user: str | None = None) -> Steps[None]:
         """Take a grant back, as OML4Py's `oml.revoke`."""
-        _only_scripts(typ)
-        yield from Scripts.revoke.steps(self.scripts, name, user)
+        if _is_datastore(typ):
+            yield from Datastores.revoke.steps(self.ds, name, user)
+        else:
+            yield from Scripts.revoke.steps(self.scripts, name, user)
 
     @verb
     def log_in(self) -> Steps[str]:
@@ -127,11 +147,13 @@ class _Client(Runs[D, Any], Generic[D]):
 
     def _finish(self, run: Run) -> Steps[Any]:
         """Wait for the value. Where somebody looks on, a fan-out is a job, to show how it goes."""
-        if self._display.on and run.verb in _FAN_OUT:
+        wanted = run.options.want_a_job
+        if wanted or (self._display.on and run.verb in _FAN_OUT):
             try:
                 job = yield from submitted(run, self._driver, self._session, self._display)
             except errors.JobsUnavailable:
-                pass  # it shows no bar then
+                if wanted:
+                    raise  # else it shows no bar
             else:
                 result = yield from Job.result.steps(job)
                 yield from Job.delete.steps(job)
@@ -270,6 +292,7 @@ def _kept_session(kept: profiles.Profile, name: str, file: Path) -> Session:
     return Session(kept.url, Login(token=kept.token, expires=kept.expires), renewed=renewed)
 
 
-def _only_scripts(typ: str) -> None:
-    if typ != "pyqscript":
-        raise ValueError(f'typ is "{typ}"; here it can only be "pyqscript".')
+def _is_datastore(typ: str) -> bool:
+    if typ not in {"pyqscript", "datastore"}:
+        raise ValueError(f'typ is "{typ}"; it can be "pyqscript" or "datastore".')
+    return typ == "datastore"

@@ -33,6 +33,7 @@ from fanfold.messages import (
 from fanfold.options import Options
 from fanfold.records import ErrorGroup, JobInfo, Outcome, read
 from fanfold.runs import Run, answer_of, failure_of
+from fanfold.session import error_for
 from fanfold.values import Image, value_of
 from fanfold.verbs import D, Part, stream_of, verb
 
@@ -46,6 +47,7 @@ SILENCE_LIMIT_S = 60.0
 """A server says that it is alive four times as often."""
 
 _GONE_PAUSE_S = 0.5
+_TABLE_PAUSE_S = 0.1
 _GONE_TRIES = 60
 
 
@@ -109,6 +111,8 @@ class Job(Part[D], Generic[D]):
         Raises:
             CallFailed: a call failed, and the job was not to go on; also `WaitedTooLong` and
                 what else `wait` raises.
+            NotTabular: the result was to be written as a table, and cannot be; `results` gives it
+                all the same.
         """
         return (yield from self._result(timeout))
 
@@ -278,6 +282,11 @@ class Job(Part[D], Generic[D]):
             bar.job(now)
 
         yield from each(self._changes(info, deadline), told)
+        while (last[0].result_table or {}).get("state") == "waiting":
+            if deadline is not None and time.monotonic() >= deadline:
+                raise WaitedTooLong(f"The table of job {self.id} is not written yet.")
+            yield Pause(_TABLE_PAUSE_S)
+            last[0] = yield from self._info()
         return last[0]
 
     def _changes(self, info: JobInfo, deadline: float | None = None) -> Steps[None]:
@@ -318,6 +327,11 @@ class Job(Part[D], Generic[D]):
 
     def _result(self, timeout: float | None) -> Steps[Any]:
         info = yield from self._wait(timeout)
+        lacking = (info.result_table or {}).get("error")
+        if lacking is not None:
+            said = dict(lacking)
+            message = f"{said.pop('errorMessage')} Job {self.id} has the values: results() of it."
+            raise error_for(int(said.pop("errorCode")), message, details={**said, "job": self.id})
         answer = yield from self._session.send(
             self._ask(self._at("results"), accept="application/json")
         )

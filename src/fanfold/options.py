@@ -6,6 +6,7 @@ them: `client.using(seed=7)` says how, `.index_apply(...)` says what.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,12 @@ _MEMBERS = {
     "timeout_s": "timeout",
     "comments": "comments",
     "source": "source",
+    "result_table": "resultTable",
+    "stop_when": "stopWhen",
+    "callback_url": "callbackUrl",
 }
+_FOR_JOBS = ("result_table", "stop_when", "callback_url")
+_STOP_MEMBERS = {"relative_se": "relativeSe", "min_calls": "minCalls"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +47,13 @@ class Options:
         canary: of a job: run the first call alone, and the rest only if it returns.
         comments: of a job: what it is for.
         source: the registered database that a query is for; the server's own tables without it.
+        result_table: have the result written as a table of this name, for later queries; a mapping
+            such as `{"name": "SCORES", "overwrite": True}` replaces one that is there. The run is a
+            job then, as with the next two, also where its value is waited for.
+        stop_when: of an `index_apply`: end it once the mean of the values is known well enough:
+            `{"se": 0.01}` or `{"relative_se": 0.001}`, with `min_calls` and, of values that are
+            objects, the `member` whose mean is meant.
+        callback_url: an address that is told of the job's end.
         frames: make pandas DataFrames of what looks like some.
         check: refuse arguments of a type that contradicts the function's annotations.
         raw: give the answer's members as the server sent them, and no exception for a failed
@@ -59,6 +72,9 @@ class Options:
     canary: bool | None = None
     comments: str | None = None
     source: str | None = None
+    result_table: str | Mapping[str, object] | None = None
+    stop_when: Mapping[str, object] | None = None
+    callback_url: str | None = None
     frames: bool = True
     check: bool = True
     raw: bool = False
@@ -67,4 +83,12 @@ class Options:
     def members(self) -> dict[str, Any]:
         """Give the members of a run's body that say it."""
         found = {wire: getattr(self, name) for name, wire in _MEMBERS.items()}
+        if self.stop_when is not None:
+            named = self.stop_when.items()
+            found["stopWhen"] = {_STOP_MEMBERS.get(name, name): value for name, value in named}
         return {wire: value for wire, value in found.items() if value is not None}
+
+    @property
+    def want_a_job(self) -> bool:
+        """Whether only a job can be run like this."""
+        return any(getattr(self, name) is not None for name in _FOR_JOBS)

@@ -69,6 +69,10 @@ class JobInfo:
         times: how many calls; `returned` and `failed` of them have an outcome.
         eta: seconds that the rest will take, with the ends of their band; None if not known.
         error: why it has no result, if it has none.
+        result_table: name, state (waiting, written, failed) and error of the table as which the
+            result is written.
+        stopped: `at` and `asked`, of a job that ended before its last call because its mean was
+            known well enough.
     """
 
     id: str
@@ -99,6 +103,8 @@ class JobInfo:
     eta: Mapping[str, float] | None = None
     error: Mapping[str, Any] | None = None
     parameters: str = "{}"
+    result_table: Mapping[str, Any] | None = None
+    stopped: Mapping[str, int] | None = None
 
     @property
     def has_ended(self) -> bool:

@@ -30,6 +30,7 @@ Function = Callable[..., Any] | str
 """A stored name, a source text, or a function."""
 
 RUNS = "/oml/api/py-scripts/v2"
+_OWN_TABLES = "EMBEDDED"
 
 
 @dataclass(frozen=True)
@@ -189,6 +190,7 @@ class Runs(Part[D], Generic[D, R]):
             body["input"] = data
             return (yield from self._finish(Run(name, script, owner, body, self._options)))
         body["input"] = yield from uploads.keep(self._session, data)
+        body["source"] = _OWN_TABLES  # whatever database is the default, or was named
         try:
             return (yield from self._finish(Run(name, script, owner, body, self._options)))
         finally:
@@ -222,12 +224,11 @@ def answer_of(run: Run, said: Mapping[str, Any]) -> Any:
     if run.options.raw:
         return said
     result = decode(run.verb, said.get("result"), graphics=run.graphics, frames=run.options.frames)
-    failures = said.get("errors") or []
-    if not failures or run.graphics:
-        return result
-    for failure in failures:
+    for failure in said.get("errors") or ():
         exc = failure_of(failure)
-        if run.verb == "index-apply":
+        if run.graphics and run.verb in {"index-apply", "row-apply"}:
+            result.insert(failure["index"] - 1, exc)  # they come by index, and have left no place
+        elif run.verb == "index-apply":
             result[failure["index"] - 1] = exc
         elif run.verb == "group-apply":
             result[failure["name"]] = exc

@@ -159,10 +159,10 @@ def _is_frame(value: Any) -> bool:
 
 
 def _figures(verb: str, result: Any, *, frames: bool) -> Any:
-    """Gather image objects by the call that drew them."""
+    """Gather image objects by the call that drew them; a null stands for a call that failed."""
     objects = result if isinstance(result, list) else result.values()
     calls: dict[str | int | None, DataImage] = {}
-    for entry in objects:
+    for entry in filter(None, objects):
         name = entry.get("TIME", entry.get("NAME"))
         before = calls.get(name)
         images = before.images if before is not None else ()

@@ -147,6 +147,28 @@ def test_a_server_that_is_not_there_is_told_as_such() -> None:
         lost.do_eval("x")
 
 
+def test_with_continue_a_call_that_failed_to_draw_has_its_exception_in_its_place(
+    client: Client,
+) -> None:
+    source = """
+def draws(i=2):
+    import matplotlib.pyplot as plt
+    plt.plot([1 / (i - 2)])
+    return i
+"""
+    on = client.using(on_error="continue")
+    first, second, third = on.index_apply(3, source, graphics=True)
+    assert (first.dat, third.dat) == (1, 3)
+    assert isinstance(second, errors.CallRaised)
+    assert isinstance(on.do_eval(source, graphics=True), errors.CallRaised)
+    job = on.background.index_apply(3, source, graphics=True)
+    assert [type(call).__name__ for call in job.result(60)] == [
+        "DataImage",
+        "CallRaised",
+        "DataImage",
+    ]
+
+
 # ----------------------------------------------------------------------------------------- scripts
 
 
@@ -234,6 +256,41 @@ def test_images_of_a_job_come_one_by_one(client: Client) -> None:
     assert [call.dat["hz"] for call in job.result()] == [1, 2, 3]
 
 
+def test_a_result_becomes_a_table_for_later_queries(client: Client) -> None:
+    """Whether the value is waited for or the run is a job."""
+    table = {"name": "SDK_HALVES", "overwrite": True}
+    kept = client.using(result_table=table)
+    before = {info.id for info in client.jobs.list()}
+    assert kept.index_apply(3, half) == [0.5, 1, 1.5]
+    assert {info.id for info in client.jobs.list()} == before
+    assert client.tables.preview("sdk_halves", frames=False)[2] == {"INDEX": 3, "VALUE": 1.5}
+    info = kept.background.index_apply(4, half).wait(60)
+    assert info.result_table == {"name": "SDK_HALVES", "state": "written", "error": None}
+    assert client.table_apply("sdk_halves", "def count(dat):\n    return len(dat)\n") == 4
+    with pytest.raises(errors.TableExists):
+        client.using(result_table="SDK_HALVES").index_apply(2, half)
+
+
+def test_a_result_that_is_no_table_is_told_and_is_not_lost(client: Client) -> None:
+    nested = "def nested(i):\n    return {'a': [i]}\n"
+    job = client.background.using(result_table="SDK_NESTED").index_apply(2, nested)
+    with pytest.raises(errors.NotTabular, match=job.id) as told:
+        job.result(60)
+    assert told.value.details["job"] == job.id
+    assert [call.value for call in job.results()] == [{"a": [1]}, {"a": [2]}]
+
+
+def test_a_run_ends_when_its_mean_is_known(client: Client) -> None:
+    noise = "def noise(i, rng):\n    return float(rng.normal())\n"
+    stop = {"se": 0.1, "min_calls": 40}
+    enough = client.using(seed=7, stop_when=stop)
+    values = enough.index_apply(2000, noise, parallel=True)
+    assert 40 < len(values) < 2000
+    job = enough.background.index_apply(2000, noise)
+    assert job.wait(60).stopped == {"at": len(values), "asked": 2000}
+    assert job.summary()["standardError"] <= 0.1
+
+
 # ------------------------------------------------------------------------------------------- twins
 
 
@@ -258,6 +315,7 @@ def test_the_twins_have_the_same_methods_with_the_same_signatures(server: Server
         (blocking.scripts, awaiting.scripts),
         (blocking.tables, awaiting.tables),
         (blocking.jobs, awaiting.jobs),
+        (blocking.ds, awaiting.ds),
         (blocking.background, awaiting.background),
         (blocking.job("x"), awaiting.job("x")),
     ]:
