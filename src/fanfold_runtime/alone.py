@@ -4,12 +4,15 @@ It reads one JSON object from standard input, forks workers that are the server'
 leases them the calls, and writes one JSON object a line to standard output, in whatever order the
 calls end:
 
-    in   {"name","source","indexed","times","parameters","seed","graphics","degree"}
-    out  {"index","value"} or {"index","error":{code,type,message,traceback}}, and with what there
-         is of "log" (text) and "images" ([base64 of PNG, title] each)
+    in   {"name","source","indexed","times","parameters","seed","graphics","degree"}, and for a run
+         on rows "data" (see `datafile.cut`), "input_type", "na_omit" and "splice"
+    out  first {"calls"} and with groups "keys", or {"refused"}: why nothing is run; then of each
+         call {"index","value"} or {"index","error":{code,type,message,traceback}}, and with what
+         there is of "log" (text) and "images" ([base64 of PNG, title] each)
 
-What a call gives here it gives there: loading, seeds, encoding and figures are the same code. What
-is not the same: there is no sandbox and no limit of time or memory, and nothing is kept warm.
+What a call gives here it gives there: arguments are looked at, functions loaded, calls seeded,
+values and figures written by the same code. What is not the same: there is no sandbox and no limit
+of time or memory, nothing is kept warm, and `oml` has nobody to ask.
 """
 
 from __future__ import annotations
@@ -27,10 +30,11 @@ import tempfile
 import threading
 from typing import Any
 
-from fanfold_runtime import loop
+from fanfold_runtime import datafile, loop
 from fanfold_runtime import protocol as p
 from fanfold_runtime.baseline import Baseline
 from fanfold_runtime.channel import Channel, Closed
+from fanfold_runtime.signatures import refusal_of, signature_of
 
 MAX_LEN = 5000
 MAX_VALUE_BYTES = 64 << 20
@@ -38,6 +42,8 @@ MAX_LOG_BYTES = 64 << 10
 MOST_OF_A_LEASE = 100
 LOST = 3005
 NO_FUNCTION = "the file defines no function at its top level"
+
+INPUT_TYPES = {"default": 0, "pandas.DataFrame": p.AS_FRAME, "numpy.recarray": p.AS_RECORDS}
 
 _RUN = 1
 
@@ -70,17 +76,24 @@ class Worker:
         self._side = side
         self.channel = Channel(ours)
 
+    def give(self, files: list[int]) -> None:
+        """Send the open files of a run that begins; they stay the caller's."""
+        socket.send_fds(self._side, [p.FILES], files)
+
 
 class Alone:
     """A run: leases what is left to whichever worker is free."""
 
-    def __init__(self, spec: dict[str, Any]) -> None:
+    def __init__(self, spec: dict[str, Any], rows: datafile.Cut | None) -> None:
         self._spec = spec
+        self._rows = rows
         self._lock = threading.Lock()
-        first = 1 if spec["indexed"] else 0
+        is_cut = rows is not None and rows.offsets is not None
+        first = 1 if spec["indexed"] or is_cut else 0
+        times = spec["times"] if rows is None else rows.calls
         self._next = first
-        self._end = first + spec["times"]
-        self._lease = max(1, min(MOST_OF_A_LEASE, spec["times"] // (spec["degree"] * 4)))
+        self._end = first + times
+        self._lease = max(1, min(MOST_OF_A_LEASE, times // (spec["degree"] * 4)))
         self._again: list[tuple[int, int]] = []
 
     def serve(self, worker: Worker) -> None:
@@ -89,7 +102,7 @@ class Alone:
         lease = None
         reached = 0
         try:
-            self._begin(channel)
+            self._begin(worker)
             while True:
                 lease = self._take()
                 if lease is None:
@@ -111,8 +124,8 @@ class Alone:
             for index in range(lease[0], lease[0] + lease[1]):
                 self._say(index, error=_lost_error(index))
 
-    def _begin(self, channel: Channel) -> None:
-        spec = self._spec
+    def _begin(self, worker: Worker) -> None:
+        spec, channel = self._spec, worker.channel
         channel.read()  # HELLO
         source, name = spec["source"].encode(), spec["name"].encode()
         entry = spec["entry"].encode()
@@ -123,10 +136,30 @@ class Alone:
         flags = p.ROUND_FRAMES | p.KEEP_LOGS
         flags |= p.INDEXED if spec["indexed"] else 0
         flags |= p.GRAPHICS | p.KEEP_POINT_ZERO if spec["graphics"] else 0
+        if self._rows is not None:
+            flags |= self._give_rows(worker, self._rows)
         run = p.RUN_HEADER.pack(
             _RUN, digest, spec["seed"], flags, MAX_LEN, MAX_VALUE_BYTES, MAX_LOG_BYTES, 0
         )
         channel.write(p.RUN, run, json.dumps(spec["parameters"]).encode())
+
+    def _give_rows(self, worker: Worker, rows: datafile.Cut) -> int:
+        """Hand a worker the files of the rows; return the flags that say how to read them."""
+        paths = [rows.file] if rows.offsets is None else [rows.file, rows.offsets]
+        files = [os.open(path, os.O_RDONLY) for path in paths]
+        try:
+            worker.give(files)
+        finally:
+            for file in files:
+                os.close(file)
+        spec = self._spec
+        return (
+            p.ROWS
+            | (p.CUT if rows.offsets is not None else 0)
+            | (p.NA_OMIT if spec["na_omit"] else 0)
+            | (p.SPLICE if spec["splice"] else 0)
+            | INPUT_TYPES[spec["input_type"]]
+        )
 
     def _take(self) -> tuple[int, int] | None:
         with self._lock:
@@ -218,18 +251,45 @@ def main() -> int:
         sys.stderr.write(NO_FUNCTION + "\n")
         return 2
     spec["entry"] = entry
-    run = Alone(spec)
     with tempfile.TemporaryDirectory() as folder:
-        workers = [Worker(folder, number) for number in range(min(spec["degree"], spec["times"]))]
-        threads = [threading.Thread(target=run.serve, args=(worker,)) for worker in workers]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        run.rest()
-        for worker in workers:
-            _end(worker.pid)
+        try:
+            rows = datafile.cut(spec["data"], folder) if "data" in spec else None
+        except datafile.Unusable as exc:
+            sys.stderr.write("%s\n" % exc)
+            return 2
+        times = spec["times"] if rows is None else rows.calls
+        refusal = _refusal(spec, is_given=spec["indexed"] or rows is not None)
+        if refusal is not None:
+            sys.stdout.write(json.dumps({"refused": refusal}) + "\n")
+            return 0
+        told: dict[str, Any] = {"calls": times}
+        if rows is not None and rows.keys is not None:
+            told["keys"] = rows.keys
+        sys.stdout.write(json.dumps(told) + "\n")
+        sys.stdout.flush()
+        _run(Alone(spec, rows), folder, min(spec["degree"], times))
     return 0
+
+
+def _refusal(spec: dict[str, Any], *, is_given: bool) -> str | None:
+    """Say why the function does not take its arguments, as the server would; None if it does."""
+    signature = signature_of(spec["source"], spec["entry"])
+    if signature is None:
+        return None
+    refusal = refusal_of(signature, int(is_given), spec["parameters"], types=True)
+    return None if refusal is None else refusal.message
+
+
+def _run(run: Alone, folder: str, degree: int) -> None:
+    workers = [Worker(folder, number) for number in range(degree)]
+    threads = [threading.Thread(target=run.serve, args=(worker,)) for worker in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    run.rest()
+    for worker in workers:
+        _end(worker.pid)
 
 
 def _end(pid: int) -> None:

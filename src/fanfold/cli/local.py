@@ -12,16 +12,23 @@ import os
 import secrets
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
+from fanfold import errors
 from fanfold.cli.talking import talk
 from fanfold.faults import NotSendable
 from fanfold.runs import failure_of
+from fanfold.uploads import FORMS
 
 RUNTIME = "fanfold_runtime"
+INPUT_TYPES = ("default", "pandas.DataFrame", "numpy.recarray")
+_CONTROL = "oml_"
+"""What arguments of this beginning say is for the run, and not for the function."""
+
 _SEED_BITS = 53
 _LEVEL = 2
 _START = """\
@@ -32,41 +39,126 @@ sys.exit(main())
 """
 
 
+@dataclass(frozen=True)
+class Data:
+    """Rows for a function: a file, and how it is cut into calls.
+
+    Attributes:
+        rows: of a chunk.
+        by, order: names of columns, separated by commas.
+    """
+
+    file: Path
+    rows: int | None = None
+    by: str = ""
+    order: str = ""
+
+    @property
+    def verb(self) -> str:
+        if self.by:
+            return "group-apply"
+        return "table-apply" if self.rows is None else "row-apply"
+
+
 def run(
     file: Path,
     *,
     times: int | None,
+    data: Data | None,
     parallel: bool | int | None,
     parameters: dict[str, Any],
     seed: int | None,
     graphics: bool,
     goes_on: bool,
     python: str | None,
-) -> dict[str, Any]:
-    """Run a file's function; give what a server would answer.
+) -> tuple[str, dict[str, Any]]:
+    """Run a file's function; give which of the five ways that was, and what a server would answer.
 
     Raises:
+        InvalidArguments: the function does not take them; nothing was run.
         CallFailed: a call failed, and the run was not to go on.
-        ClickException: the file holds no function, or the interpreter does not start.
+        ClickException: the file holds no function, the rows cannot be read, or the interpreter
+            does not start.
     """
     seed = secrets.randbits(_SEED_BITS) if seed is None else seed
     degree = (os.cpu_count() or _LEVEL) if parallel is True else int(parallel or 1)
+    control = {name: value for name, value in parameters.items() if name.startswith(_CONTROL)}
     spec = {
         "name": file.stem,
         "source": file.read_text(encoding="utf-8") + "\n",
         "indexed": times is not None,
         "times": times or 1,
-        "parameters": parameters,
+        "parameters": {n: value for n, value in parameters.items() if n not in control},
         "seed": seed,
         "graphics": graphics,
         "degree": max(degree, 1),
     }
-    outcomes = _outcomes(spec, python or sys.executable)
+    verb = "do-eval" if times is None else "index-apply"
+    if data is not None:
+        verb = data.verb
+        spec["data"] = {
+            "path": str(data.file.resolve()),
+            "form": FORMS[data.file.suffix.lower()],
+            "rows": data.rows or 0,
+            "by": data.by,
+            "order": data.order,
+        }
+        spec["input_type"] = _input_type(control)
+        spec["na_omit"] = str(control.get("oml_na_omit", "")).lower() in {"true", "1"}
+        spec["splice"] = verb == "row-apply" and not graphics
+    head, outcomes = _outcomes(spec, python or sys.executable)
     talk(f"ran {len(outcomes)} calls here, seed {seed}")
-    return _folded(outcomes, times=times, graphics=graphics, goes_on=goes_on)
+    calls = _Calls(verb, head.get("keys"))
+    return verb, _folded(outcomes, calls, graphics=graphics, goes_on=goes_on)
 
 
-def _outcomes(spec: dict[str, Any], python: str) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class _Calls:
+    """What the calls of a run are called: by index, by group, or not at all."""
+
+    verb: str
+    keys: list[str] | None
+
+    @property
+    def are_many(self) -> bool:
+        return self.verb not in {"do-eval", "table-apply"}
+
+    def entry(self, index: int) -> dict[str, Any]:
+        """Name a call as the member `errors` does."""
+        if not self.are_many:
+            return {}
+        named = {} if self.keys is None else {"name": self.keys[index - 1]}
+        return {"index": index, **named}
+
+    def member(self, index: int) -> dict[str, Any]:
+        """Name the call that drew, as image objects do."""
+        match self.verb:
+            case "index-apply":
+                return {"TIME": index}
+            case "row-apply":
+                return {"NAME": str(index)}
+            case "group-apply":
+                assert self.keys is not None, "groups have keys"
+                return {"NAME": self.keys[index - 1]}
+            case _:
+                return {}
+
+    def folded(self, values: list[Any]) -> Any:
+        """Fold the values of all calls."""
+        match self.verb:
+            case "index-apply":
+                return values
+            case "row-apply":
+                parts = ([part] if part is None else part for part in values)
+                return [element for part in parts for element in part]
+            case "group-apply":
+                return dict(zip(self.keys or (), values, strict=True))
+            case _:
+                return values[0]
+
+
+def _outcomes(spec: dict[str, Any], python: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Have the calls run; give what was said before them, and their outcomes by index."""
     found = importlib.util.find_spec(RUNTIME)
     if found is None or found.origin is None:
         raise click.ClickException(f"there is no module {RUNTIME}: install fanfold anew")
@@ -87,50 +179,61 @@ def _outcomes(spec: dict[str, Any], python: str) -> list[dict[str, Any]]:
         raise click.ClickException(f"cannot start {python}: {exc.strerror}") from exc
     if done.returncode != 0:
         raise click.ClickException("the function could not be run")
-    outcomes = [json.loads(line) for line in done.stdout.splitlines()]
-    return sorted(outcomes, key=_index)
+    head, *outcomes = [json.loads(line) for line in done.stdout.splitlines()]
+    if "refused" in head:
+        raise errors.InvalidArguments(head["refused"])
+    return head, sorted(outcomes, key=_index)
 
 
 def _folded(
-    outcomes: list[dict[str, Any]], *, times: int | None, graphics: bool, goes_on: bool
+    outcomes: list[dict[str, Any]], calls: _Calls, *, graphics: bool, goes_on: bool
 ) -> dict[str, Any]:
     """Make the answer, in the shapes of the compatible wire; show what the calls printed."""
-    errors = []
+    failures = []
     for outcome in outcomes:
-        where = f"[{outcome['index']}] " if times is not None else ""
+        where = f"[{outcome['index']}] " if calls.are_many else ""
         for line in outcome.get("log", "").rstrip("\n").split("\n"):
             if line:
                 talk(where + line)
         if "error" in outcome:
-            errors.append({"index": outcome["index"], **outcome["error"]})
-    if errors and not goes_on:
-        raise failure_of(errors[0])
+            failures.append({**calls.entry(outcome["index"]), **outcome["error"]})
+    if failures and not goes_on:
+        raise failure_of(failures[0])
     answer: dict[str, Any]
     if graphics:
-        images = [image for outcome in outcomes for image in _images(outcome, times)]
-        answer = {"result": images if times is None else dict(_numbered(images))}
+        images = [image for outcome in outcomes for image in _images(outcome, calls)]
+        answer = {"result": dict(_numbered(images)) if calls.are_many else images}
     else:
-        values = [outcome.get("value") for outcome in outcomes]
-        answer = {"result": values[0] if times is None else values}
-    if errors:
-        answer["errors"] = errors
+        answer = {"result": calls.folded([outcome.get("value") for outcome in outcomes])}
+    if failures:
+        answer["errors"] = failures
     return answer
 
 
-def _images(outcome: dict[str, Any], times: int | None) -> list[dict[str, Any]]:
+def _images(outcome: dict[str, Any], calls: _Calls) -> list[dict[str, Any] | None]:
     if "error" in outcome:
-        return []
-    timed = {} if times is None else {"TIME": outcome["index"]}
+        return [None]
+    timed = calls.member(outcome["index"])
     rest = {"DATA": outcome.get("text", json.dumps(outcome.get("value"))), **timed}
-    drawn = []
+    drawn: list[dict[str, Any] | None] = []
     for number, (png, title) in enumerate(outcome.get("images", ()), 1):
         titled = {} if title is None else {"TITLE": title}
         drawn.append({"IMAGE": png, **rest, **titled, "ID": number})
     return drawn or [rest]
 
 
-def _numbered(images: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+def _numbered(images: list[dict[str, Any] | None]) -> list[tuple[str, dict[str, Any] | None]]:
     return [(str(number), image) for number, image in enumerate(images)]
+
+
+def _input_type(control: dict[str, Any]) -> str:
+    given = control.get("oml_input_type", INPUT_TYPES[0])
+    if given not in INPUT_TYPES:
+        known = ", ".join(INPUT_TYPES)
+        raise click.BadParameter(
+            f"oml_input_type is {given!r}; it should be one of {known}.", param_hint="--param"
+        )
+    return str(given)
 
 
 def _index(outcome: dict[str, Any]) -> int:

@@ -61,6 +61,9 @@ def write_result(verb: str, answer: Mapping[str, Any], *, graphics: bool, as_jso
     result = answer.get("result")
     if graphics:
         result = _values(decode(verb, result, graphics=True, frames=False))
+        if isinstance(result, list):
+            for failure in answer.get("errors") or ():
+                result.insert(failure["index"] - 1, None)
     if verb == "index-apply" or (verb == "row-apply" and isinstance(result, list)):
         for value in result or ():
             write_json(value)

@@ -13,15 +13,32 @@ from fanfold.cli.jobs import ended, told
 from fanfold.cli.results import form_of, save_images, save_results, write_result
 from fanfold.cli.talking import Status, client_for, talk, with_json
 from fanfold.client import Client
+from fanfold.uploads import FORMS
 from fanfold.values import decode, images_in
 
 _ALL = "all"
+_FOR_SERVERS = (
+    "detached",
+    "follow",
+    "environment",
+    "owner",
+    "script_version",
+    "service",
+    "source",
+    "result_table",
+    "timeout",
+    "call_timeout",
+)
 
 
 @click.command()
 @click.argument("script")
 @click.option("--times", type=click.IntRange(1), metavar="N", help="Run it N times: index-apply.")
-@click.option("--data", metavar="QUERY", help="Give it rows: a SELECT, or a table's name.")
+@click.option(
+    "--data",
+    metavar="QUERY|FILE",
+    help="Give it rows: a SELECT, a table's name, or a file (.csv, .parquet, .ndjson, .arrow).",
+)
 @click.option("--rows", type=click.IntRange(1), metavar="N", help="… by chunks of N: row-apply.")
 @click.option("--group-by", metavar="COLUMNS", help="… by groups: group-apply.")
 @click.option("--order-by", metavar="COLUMNS", help="Sort the input of groups first.")
@@ -41,6 +58,7 @@ _ALL = "all"
 )
 @click.option("--seed", type=click.IntRange(0), help="What all randomness follows from.")
 @click.option("--env", "environment", metavar="NAME", help="The environment to run in.")
+@click.option("--source", metavar="NAME", help="The registered database that --data asks.")
 @click.option("--service", metavar="LEVEL", help="LOW, MEDIUM, HIGH, TP or TPURGENT.")
 @click.option("--owner", help="Whose script.")
 @click.option("--script-version", type=click.IntRange(1), metavar="N", help="Of the script.")
@@ -57,6 +75,10 @@ _ALL = "all"
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write the values to a file: .json, .ndjson, .csv, .parquet, .arrow.",
 )
+@click.option(
+    "--result-table", metavar="NAME", help="Write the result as a table, for later queries."
+)
+@click.option("--overwrite", is_flag=True, help="… in place of one of that name.")
 @click.option("--images", type=click.Path(path_type=Path), help="Write figures to this folder.")
 @click.option("--local", is_flag=True, help="Run the function of a file here, without a server.")
 @click.option(
@@ -93,11 +115,13 @@ def _run_there(client: Client, script: str, *, as_json: bool, **told_: Any) -> N
         timeout_s=told_["timeout"],
         call_timeout_s=told_["call_timeout"],
         comments=told_["comments"],
+        source=told_["source"],
+        result_table=_table(told_),
     )
     verb, arguments = _call(told_)
     arguments |= {"func": func, "func_owner": told_["owner"], "graphics": images is not None}
     arguments |= parameters(told_["params"])
-    if not (told_["detached"] or told_["follow"] or out is not None):
+    if not (told_["detached"] or told_["follow"] or out is not None or told_["result_table"]):
         answer = getattr(runs, verb)(**arguments)
         _finish(verb.replace("_", "-"), answer, images, as_json=as_json)
         return
@@ -113,6 +137,8 @@ def _run_there(client: Client, script: str, *, as_json: bool, **told_: Any) -> N
         save_images(job.images(), images)
     if out is not None and out.suffix.lower() != ".json":
         save_results(job, out)
+        if told_["result_table"]:
+            job.result()  # says why there is no table
     else:
         answer = job.result()
         if out is not None:
@@ -120,6 +146,8 @@ def _run_there(client: Client, script: str, *, as_json: bool, **told_: Any) -> N
             talk(f"wrote {out}")
         else:
             write_result(info.verb, answer, graphics=info.graphics, as_json=as_json)
+    if told_["result_table"]:
+        talk(f"wrote the table {told_['result_table']}")
     click.get_current_context().exit(ended(info))
 
 
@@ -128,9 +156,10 @@ def _run_here(script: str, *, as_json: bool, **told_: Any) -> None:
     if not _is_file(script):
         raise click.BadParameter(f"there is no file {script}: --local runs a file's function.")
     images, out = told_["images"], told_["out"]
-    answer = here.run(
+    verb, answer = here.run(
         Path(script),
         times=told_["times"],
+        data=_local_data(told_),
         parallel=_degree(told_["parallel"]),
         parameters=parameters(told_["params"]),
         seed=told_["seed"],
@@ -138,7 +167,6 @@ def _run_here(script: str, *, as_json: bool, **told_: Any) -> None:
         goes_on=told_["goes_on"],
         python=told_["python"],
     )
-    verb = "do-eval" if told_["times"] is None else "index-apply"
     if out is not None:
         out.write_text(json.dumps(answer) + "\n", encoding="utf-8")
         talk(f"wrote {out}")
@@ -167,14 +195,22 @@ def _check(*, local: bool, **told_: Any) -> None:
             raise click.UsageError(f"{flag} says how rows are cut: say which with --data.")
     if told_["rows"] is not None and told_["group_by"] is not None:
         raise click.UsageError("--rows and --group-by do not go together: chunks, or groups.")
+    if told_["overwrite"] and told_["result_table"] is None:
+        raise click.UsageError(
+            "--overwrite says how a table is written: name it with --result-table."
+        )
     if told_["out"] is not None:
         form = form_of(told_["out"])
         if local and form != "application/json":
             raise click.UsageError("With --local, --out writes .json.")
     if local:
-        for name in ("data", "detached", "follow", "environment", "owner"):
+        if told_["data"] is not None and not _is_data(told_["data"]):
+            raise click.UsageError(
+                f"With --local, --data is a file: {', '.join(FORMS)}. A query needs a server."
+            )
+        for name in _FOR_SERVERS:
             if told_[name]:
-                flag = {"detached": "async", "environment": "env"}.get(name, name)
+                flag = {"detached": "async", "environment": "env"}.get(name, name.replace("_", "-"))
                 raise click.UsageError(f"--{flag} needs a server, and --local has none.")
 
 
@@ -185,7 +221,7 @@ def _call(told_: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         return "index_apply", {"times": told_["times"], **degree}
     if told_["data"] is None:
         return "do_eval", {}
-    data = {"data": told_["data"]}
+    data = {"data": Path(told_["data"]) if _is_data(told_["data"]) else told_["data"]}
     if told_["group_by"] is not None:
         order = {"orderby": told_["order_by"]}
         return "group_apply", {**data, "index": told_["group_by"], **order, **degree}
@@ -226,6 +262,24 @@ def _degree(parallel: str | None) -> bool | int | None:
             f'"{parallel}" is no number. To name a script after it, write --parallel last.',
             param_hint="--parallel",
         ) from exc
+
+
+def _table(told_: dict[str, Any]) -> dict[str, object] | None:
+    if told_["result_table"] is None:
+        return None
+    return {"name": told_["result_table"], "overwrite": told_["overwrite"]}
+
+
+def _local_data(told_: dict[str, Any]) -> here.Data | None:
+    if told_["data"] is None:
+        return None
+    by, order = told_["group_by"] or "", told_["order_by"] or ""
+    return here.Data(Path(told_["data"]), told_["rows"], by, order)
+
+
+def _is_data(data: str) -> bool:
+    """Tell a file of rows from a query and from a table's name."""
+    return Path(data).suffix.lower() in FORMS and Path(data).is_file()
 
 
 def _is_file(script: str) -> bool:

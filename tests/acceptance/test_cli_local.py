@@ -1,0 +1,223 @@
+"""`fanfold run --local` on rows: what a file's function gives here, it gives on the server."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from fanfold import Client
+from tests.acceptance.conftest import ENGINE, FANFOLD, PASSWORD, Server
+
+Done = subprocess.CompletedProcess[str]
+Run = Callable[..., Done]
+
+PYTHON = str(ENGINE / "bin" / "python")
+FRAME = ("--param", "oml_input_type=pandas.DataFrame")
+SEEN = """
+def seen(dat, digits=3):
+    return {
+        "rows": len(dat),
+        "kinds": [str(kind) for kind in dat.dtypes],
+        "text": dat.astype(str).values.tolist(),
+        "digits": digits,
+    }
+"""
+CSV = """\
+text,whole,real,flag,day,time,empty
+b,1,1.5,true,2024-02-29,2024-02-29 12:30:00,
+ä,2,NaN,false,2023-01-01,2024-02-29 12:30:00.25,
+,-3,2.0,true,,,
+"b, c",1,1e16,false,2024-02-29,2001-01-01 00:00:00,
+B,,0.1,,2023-01-01,2024-02-29 12:30:00,
+b,2,1.5,true,2024-02-29,,
+NA,10,-inf,true,2023-01-01,2001-01-01 00:00:00,
+"""
+
+
+@pytest.fixture
+def run(server: Server, tmp_path: Path) -> Run:
+    """Run `fanfold run` in a folder of its own."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("FANFOLD_")}
+    (tmp_path / "seen.py").write_text(SEEN)
+    (tmp_path / "rows.csv").write_text(CSV)
+
+    def started(*arguments: str, status: int = 0) -> Done:
+        done = subprocess.run(
+            [FANFOLD, "run", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd=tmp_path,
+            env={
+                **own,
+                "FANFOLD_URL": server.url,
+                "FANFOLD_USERNAME": "alice",
+                "FANFOLD_PASSWORD": PASSWORD,
+                "COLUMNS": "200",
+            },
+            check=False,
+        )
+        assert done.returncode == status, done.stderr
+        return done
+
+    return started
+
+
+def both(run: Run, *arguments: str, status: int = 0) -> tuple[Done, Done]:
+    """Run the same here and there."""
+    here = run("--local", "--python", PYTHON, *arguments, status=status)
+    return here, run(*arguments, status=status)
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        (),
+        ("--rows", "3", "--parallel", "2"),
+        ("--group-by", "text"),
+        ("--group-by", "WHOLE"),
+        ("--group-by", "real"),
+        ("--group-by", "flag,day"),
+        ("--group-by", "time"),
+        ("--group-by", "empty"),
+        ("--group-by", "flag", "--order-by", "whole,text", "--parallel"),
+    ],
+    ids=" ".join,
+)
+def test_rows_of_a_csv_file_are_cut_alike(run: Run, cut: tuple[str, ...]) -> None:
+    """Types, nulls, order and names of groups are those that DuckDB gives."""
+    here, there = both(run, "seen.py", "--data", "rows.csv", *cut, *FRAME)
+    assert here.stdout == there.stdout
+    assert here.stdout.count('"rows"') >= (2 if cut and cut[-1] != "empty" else 1)
+
+
+@pytest.mark.parametrize("form", ["parquet", "arrow", "ndjson", "tsv"])
+def test_rows_of_other_files_are_cut_alike(run: Run, tmp_path: Path, form: str) -> None:
+    table = pa.table(
+        {
+            "kind": pa.array(["x", "y", None, "x"]).dictionary_encode(),
+            "n": pa.array([1, 2, 3, None], pa.int32()),
+            "real": pa.array([0.5, float("nan"), 3.0, None]),
+            "day": [date(2024, 2, 29), None, date(2023, 1, 1), date(2024, 2, 29)],
+            "at": pa.array([datetime(2024, 2, 29, 1, 2, 3, 500, tzinfo=UTC)] * 4),
+        }
+    )
+    file = tmp_path / f"rows.{form}"
+    match form:
+        case "parquet":
+            parquet.write_table(table, file)
+        case "arrow":
+            with pa.ipc.new_file(file, table.schema) as out:
+                out.write_table(table)
+        case "ndjson":
+            file.write_text(
+                '{"kind": "x", "n": 1}\n{"kind": null, "n": 2}\n{"kind": "x", "n": 3}\n'
+            )
+        case _:
+            file.write_text("kind\tn\nx\t1\ny\t2\nx\t3\n")
+    by = ("--group-by", "kind,n") if form in {"ndjson", "tsv"} else ("--group-by", "kind,day,at")
+    for cut in ((), by):
+        here, there = both(run, "seen.py", "--data", file.name, *cut, *FRAME)
+        assert here.stdout == there.stdout
+
+
+def test_numbers_come_as_an_array_and_what_lacks_a_value_can_be_left_out(
+    run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "numbers.csv").write_text("a,b\n1,2.5\n2,\n3,4\n")
+    (tmp_path / "told.py").write_text(
+        "def told(dat):\n    return [type(dat).__name__, str(dat.dtype), dat.tolist()]\n"
+    )
+    data = ("told.py", "--data", "numbers.csv")
+    here, there = both(run, *data)
+    assert here.stdout == there.stdout == '["ndarray", "float64", [[1, 2.5], [2, null], [3, 4]]]\n'
+    here, there = both(run, *data, "--param", "oml_na_omit=true")
+    assert here.stdout == there.stdout
+    here, there = both(run, *data, "--param", "oml_input_type=numpy.recarray", "--rows", "2")
+    assert here.stdout == there.stdout
+
+
+def test_seeds_failures_and_figures_of_groups_are_those_of_the_server(
+    run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "odd.py").write_text(
+        "def odd(dat, rng):\n"
+        "    import matplotlib.pyplot as plt\n"
+        "    print('rows', len(dat))\n"
+        "    if dat['whole'].iloc[0] == 2:\n"
+        "        raise ValueError('two')\n"
+        "    plt.plot(dat['whole'])\n"
+        "    return float(rng.random())\n"
+    )
+    data = ("odd.py", "--data", "rows.csv", "--group-by", "whole", "--seed", "7", "--continue")
+    here, there = both(run, *data, "--json", *FRAME, status=1)
+    mine, theirs = json.loads(here.stdout), json.loads(there.stdout)
+    assert mine["result"] == theirs["result"]
+    failures = [[(e["index"], e["name"], e["type"]) for e in a["errors"]] for a in (mine, theirs)]
+    assert failures[0] == failures[1] == [(3, "2", "ValueError")]
+    assert "[1] rows 1" in here.stderr
+    for where in (("--local", "--python", PYTHON), ()):
+        folder = f"figures{len(where)}"
+        run(*data, *FRAME, "--images", folder, *where, status=1)
+    named = [sorted(path.name for path in (tmp_path / f"figures{n}").iterdir()) for n in (3, 0)]
+    assert named[0] == named[1] == ["-3-1.png", "1-1.png", "10-1.png", "null-1.png"]
+
+
+def test_arguments_are_refused_as_by_the_server_and_before_anything_runs(
+    run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "typed.py").write_text(
+        "print('loaded')\n\ndef typed(index, scale: float, word='x'):\n    return scale\n"
+    )
+    for wrong in (
+        ("--param", "scal=2"),
+        ("--param", "scale=two"),
+        (),
+        ("--param", "scale=1", "--param", "index=3"),
+    ):
+        here, there = both(run, "typed.py", "--times", "2", *wrong, status=3)
+        assert here.stderr == there.stderr
+        assert "TypeError: typed() " in here.stderr
+        assert "loaded" not in here.stderr
+
+
+def test_what_does_not_fit_says_what_would(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "broken.parquet").write_text("no")
+    data = ("--local", "--python", PYTHON, "seen.py", "--data")
+    assert "a file: .csv" in run(*data, "select 1", status=2).stderr
+    assert "read as parquet" in run(*data, "broken.parquet", status=1).stderr
+    absent = run(*data, "rows.csv", "--group-by", "colour", status=1)
+    assert "--group-by names the column 'colour'; there are: text, whole" in absent.stderr
+    assert "--result-table" in run("seen.py", "--overwrite", status=2).stderr
+    lacking = run(
+        "--local", "--python", "/usr/bin/python3", "seen.py", "--data", "rows.csv", status=1
+    )
+    assert "pyarrow" in lacking.stderr
+    assert "--python" in lacking.stderr
+
+
+def test_a_file_is_given_to_a_server_for_the_run_alone(run: Run, server: Server) -> None:
+    assert json.loads(run("seen.py", "--data", "rows.csv", *FRAME).stdout)["rows"] == 7
+    with Client(server.url, username="alice", password=PASSWORD) as client:
+        assert [t.name for t in client.tables.list() if t.name.startswith("adhoc_")] == []
+
+
+def test_a_result_becomes_a_table(run: Run, server: Server, tmp_path: Path) -> None:
+    (tmp_path / "squared.py").write_text("def squared(i):\n    return {'n': i, 'square': i * i}\n")
+    made = ("squared.py", "--times", "3", "--result-table", "CLI_SQUARES", "--overwrite")
+    done = run(*made)
+    assert done.stdout.splitlines()[-1] == '{"n": 3, "square": 9}'
+    assert "wrote the table CLI_SQUARES" in done.stderr
+    with Client(server.url, username="alice", password=PASSWORD) as client:
+        rows = client.tables.preview("cli_squares", frames=False)
+    assert rows == [{"INDEX": i, "n": i, "square": i * i} for i in (1, 2, 3)]
+    taken = run("squared.py", "--times", "3", "--result-table", "CLI_SQUARES", status=3)
+    assert "--overwrite" in taken.stderr
