@@ -6,7 +6,17 @@ import inspect
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 
-from fanfold import client, datastores, executor, jobs, options, records, repository, values
+from fanfold import (
+    client,
+    datastores,
+    environments,
+    executor,
+    jobs,
+    options,
+    records,
+    repository,
+    values,
+)
 from fanfold.verbs import stream, verb
 
 _PARTS: tuple[tuple[str, str, type], ...] = (
@@ -14,7 +24,7 @@ _PARTS: tuple[tuple[str, str, type], ...] = (
     ("client.scripts", "Scripts", repository.Scripts),
     ("client.tables", "Tables", repository.Tables),
     ("client.ds", "Datastores", datastores.Datastores),
-    ("client.environments", "Environments", repository.Environments),
+    ("client.environments", "Environments", environments.Environments),
     ("client.jobs", "Jobs", client.Jobs),
     ("job", "Job", jobs.Job),
 )
@@ -22,6 +32,8 @@ _RECORDS = (
     records.Script,
     records.Table,
     records.Environment,
+    records.BuiltEnvironment,
+    records.Build,
     records.JobInfo,
     records.Outcome,
     records.ErrorGroup,

@@ -10,13 +10,14 @@ from urllib.parse import urlsplit
 from fanfold import errors
 from fanfold import profile as profiles
 from fanfold.datastores import Datastores
+from fanfold.environments import Environments
 from fanfold.faults import NotLoggedIn
 from fanfold.jobs import JOBS, Job
 from fanfold.messages import Give, Request, Steps, query
 from fanfold.options import Options
 from fanfold.progress import Display
 from fanfold.records import JobInfo, read
-from fanfold.repository import Environments, Scripts, Tables
+from fanfold.repository import Scripts, Tables
 from fanfold.runs import Run, Runs, answer_of
 from fanfold.session import Login, Session
 from fanfold.transport import Awaiting, Blocking
@@ -229,9 +230,9 @@ class AsyncClient(_Client[Awaiting]):
         verify: bool | str = True,
     ) -> None:
         session = session_for(url, username, password, token, profile)
-        super().__init__(
-            Awaiting(session.url, verify=verify), session, Display(progress), Options()
-        )
+        display = Display(progress)
+        driver = Awaiting(session.url, verify=verify, asks=display.on)
+        super().__init__(driver, session, display, Options())
 
     async def __aenter__(self) -> AsyncClient:
         return self

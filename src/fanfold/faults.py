@@ -69,6 +69,10 @@ class NotSendable(FanfoldError, TypeError):
     """An argument has no JSON form."""
 
 
+class BuildFailed(FanfoldError):
+    """The environment could not be built."""
+
+
 class JobCancelled(FanfoldError):
     """The job was cancelled."""
 

@@ -48,8 +48,8 @@ class Display:
             out.write(question)
             out.flush()
             return "cancel" if input().strip().lower().startswith("c") else "detach"
-        except (EOFError, KeyboardInterrupt):
-            return "detach"
+        except (EOFError, KeyboardInterrupt, NotImplementedError):
+            return "detach"  # the last is a notebook's that nobody can type into
 
 
 class Bar:
@@ -93,6 +93,10 @@ class Bar:
         rate = self._done / spent
         left = (self._total - self._done) / rate if self._total and rate else None
         self._show(self._done, f"{rate / 1e6:.1f} MB/s", left)
+
+    def step(self, done: int, words: str) -> None:
+        """Tell that so much is done by now, and what is being done."""
+        self._show(done, words, None)
 
     def job(self, info: JobInfo) -> None:
         """Tell how a job stands."""

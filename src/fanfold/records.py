@@ -62,6 +62,59 @@ class Environment:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BuiltEnvironment:
+    """An environment that the server has built; `version` is the one in which runs take place.
+
+    Attributes:
+        packages: name and version of each.
+        jobs: how many jobs want it that have not ended, by owner.
+    """
+
+    name: str
+    version: int
+    versions: list[int]
+    owner: str = ""
+    description: str = ""
+    tags: Mapping[str, str] | None = None
+    kind: str = ""
+    maker: str = ""
+    python: str = ""
+    package_count: int = 0
+    size_bytes: int = 0
+    created: str = ""
+    last_used: str | None = None
+    jobs: Mapping[str, int] | None = None
+    packages: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Build:
+    """The making of an environment.
+
+    Attributes:
+        state: waiting, running, ready or failed.
+        step: of it: wait, solve, install, compile, activate, probe or ready.
+        progress: how much is done: 0 to 1.
+        version: that it has made, or has found.
+    """
+
+    id: str
+    name: str
+    state: str
+    step: str = ""
+    progress: float = 0.0
+    owner: str = ""
+    created: str = ""
+    finished: str | None = None
+    version: int | None = None
+    error: str | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        return self.state in {"ready", "failed"}
+
+
+@dataclass(frozen=True, kw_only=True)
 class JobInfo:
     """A job as it stood when the server was asked.
 

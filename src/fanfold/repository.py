@@ -1,4 +1,4 @@
-"""Scripts, tables and environments on the server, as parts of a client."""
+"""Scripts and tables on the server, as parts of a client."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from typing import Any
 from fanfold import errors, functions, uploads
 from fanfold.faults import NotSendable
 from fanfold.messages import Request, Steps, json_body, path, query
-from fanfold.records import Environment, Script, Table, read
+from fanfold.records import Script, Table, read
 from fanfold.values import value_of
 from fanfold.verbs import D, Part, verb
 
 SCRIPTS = "/api/v1/scripts"
-ENVIRONMENTS = "/oml/api/py-scripts/v2/envs"
 EVERYONE = "*"
 
 
@@ -310,17 +309,6 @@ class Tables(Part[D]):
         """Take a grant back."""
         where = path(uploads.TABLES, name, "grants", user or EVERYONE)
         yield from self._session.send(Request("DELETE", where))
-
-
-class Environments(Part[D]):
-    """The environments in which functions run."""
-
-    @verb
-    def list(self) -> Steps[Sequence[Environment]]:
-        """List the environments that a run may name."""
-        request = Request("GET", ENVIRONMENTS, may_repeat=True)
-        found = (yield from self._session.send(request)).json()
-        return [read(Environment, entry) for entry in found["result"]["envs"]]
 
 
 def _matches(name: str, wanted: Sequence[str] | None, *, regex_match: bool) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Generator, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fanfold.faults import Unreachable
+from fanfold.interrupts import Interrupts
 from fanfold.messages import (
     Close,
     Command,
@@ -127,9 +128,15 @@ class Blocking:
 
 
 class Awaiting:
-    """Carries out commands on the running event loop; the arguments are those of `Blocking`."""
+    """Carries out commands on the running event loop.
 
-    def __init__(self, url: str, *, verify: bool | str = True) -> None:
+    Args:
+        url, verify: as of `Blocking`.
+        asks: somebody is there to be asked what Ctrl-C means: steps are told of it.
+    """
+
+    def __init__(self, url: str, *, verify: bool | str = True, asks: bool = False) -> None:
+        self._interrupts = Interrupts() if asks else None
         self._url = url
         self._verify = verify
         self._opened: httpx2.AsyncClient | None = None
@@ -145,9 +152,21 @@ class Awaiting:
         """Carry steps out to their end; give their result."""
         course = Course(steps)
         async with contextlib.AsyncExitStack() as streams:
+            pressed = 0
+            if self._interrupts is not None:
+                pressed = streams.enter_context(self._interrupts).count
             while course.command is not None:
                 try:
                     answer = await self._perform(course.command, streams)
+                except asyncio.CancelledError as exc:
+                    if self._interrupts is None or self._interrupts.count == pressed:
+                        course.throw(exc)
+                        continue
+                    pressed = self._interrupts.count
+                    try:
+                        course.throw(KeyboardInterrupt())
+                    except KeyboardInterrupt:  # which no task may raise: the loop would break
+                        raise exc from None
                 except BaseException as exc:  # as in `Blocking`
                     course.throw(exc)
                 else:

@@ -316,6 +316,7 @@ def test_the_twins_have_the_same_methods_with_the_same_signatures(server: Server
         (blocking.tables, awaiting.tables),
         (blocking.jobs, awaiting.jobs),
         (blocking.ds, awaiting.ds),
+        (blocking.environments, awaiting.environments),
         (blocking.background, awaiting.background),
         (blocking.job("x"), awaiting.job("x")),
     ]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import pty
@@ -9,6 +10,7 @@ import re
 import select
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from fanfold import Client
+from fanfold import AsyncClient, Client
 from fanfold.progress import Bar, duration
 from fanfold.records import JobInfo
 from tests.acceptance.conftest import FANFOLD, PASSWORD, Server
@@ -156,6 +158,58 @@ def test_ctrl_c_asks_whether_to_leave_or_to_cancel(
         assert f"fanfold job watch {job.id}" in shell.text
         job.cancel()
         until(lambda: job.info().has_ended, LIMIT_S, "the job ends")
+
+
+AWAITING = """
+import asyncio
+from fanfold import AsyncClient
+
+async def main():
+    async with AsyncClient() as client:
+        job = await client.background.index_apply(90, open("slow.py").read())
+        print("job", job.id, flush=True)
+        await job.wait()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("key", "said", "state"),
+    [("c\n", "JobCancelled", "cancelled"), ("d\n", "Detached", "running")],
+)
+def test_ctrl_c_asks_where_an_event_loop_waits(
+    *, server: Server, client: Client, tmp_path: Path, key: str, said: str, state: str
+) -> None:
+    (tmp_path / "slow.py").write_text(SLOW.replace("0.05", "0.5").replace("3", "-3"))
+    (tmp_path / "awaiting.py").write_text(AWAITING)
+    with terminal(server, tmp_path, sys.executable, "awaiting.py") as shell:
+        found = re.search(r"job ([0-9a-f-]{36})", shell.shown("/90"))
+        assert found is not None
+        shell.type("\x03")
+        shell.shown("[d]etach from it, or [c]ancel it?")
+        shell.type(key)
+        assert shell.end() == 1
+    assert said in shell.text
+    job = client.job(found[1])
+    assert job.info().state == state
+    if state == "running":
+        job.cancel()
+        until(lambda: job.info().has_ended, LIMIT_S, "the job ends")
+
+
+async def test_a_cancellation_that_is_no_ctrl_c_asks_nobody(server: Server) -> None:
+    """Time-outs and task groups cancel, too; and Ctrl-C is handled afterwards as it was before."""
+    before = signal.getsignal(signal.SIGINT)
+    async with AsyncClient(
+        server.url, username="alice", password=PASSWORD, progress=True
+    ) as client:
+        job = await client.background.index_apply(90, SLOW.replace("0.05", "0.5"))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(job.wait(), 0.3)
+        assert signal.getsignal(signal.SIGINT) == before
+        assert not (await job.info()).has_ended
+        await job.cancel()
 
 
 def test_nothing_is_shown_where_there_is_no_terminal(server: Server, tmp_path: Path) -> None:
