@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from typing_extensions import Self
-
 from fanfold import errors, functions, uploads
 from fanfold.messages import RUN_LIMIT_S, Request, Steps, json_body, path
 from fanfold.options import Options
@@ -21,6 +19,8 @@ from fanfold.values import decode, parameters_text
 from fanfold.verbs import D, Part, verb
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from fanfold.progress import Display
     from fanfold.session import Session
 

@@ -40,8 +40,33 @@ from fanfold.cli import main
 main(["--help"], standalone_mode=False)
 main(["script", "list", "--type", "global"], standalone_mode=False)
 """
-METADATA = "Metadata-Version: 2.4\nName: fanfold\nVersion: 0\n"
-ENTRY_POINTS = "[fanfold.commands]\nserver = fanfold_server.cli:commands\n"
+SHELL = """
+set -e
+fanfold new simulate.py
+fanfold run --local simulate.py --times 2 2>&1 | tail -n 1
+echo 'def half(i, by=2): return i / by' > half.py
+fanfold run --local half.py --times 3 --json 2> /dev/null
+fanfold run half.py --times 3
+fanfold script push half.py
+fanfold script list --type user | cut -f 1,2
+fanfold token > token.txt
+fanfold serve --port 0 2>&1 || echo "status $?"
+"""
+SERVER = {"fastapi", "sqlalchemy", "pydantic", "duckdb", "pyarrow", "uvicorn", "orjson"}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The very file that a user installs."""
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    (made,) = folder.glob("*.whl")
+    return made
 
 
 def interpreter(version: str) -> str | None:
@@ -56,50 +81,61 @@ def interpreter(version: str) -> str | None:
     return None
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("version", PYTHONS)
-def test_a_client_on_another_python_talks_to_the_server(
-    server: Server, tmp_path: Path, version: str
+def test_the_wheel_alone_is_a_client_on_another_python(
+    server: Server, wheel: Path, tmp_path: Path, version: str
 ) -> None:
-    """With the libraries that are made for that version, and nothing of the server's."""
+    """`pip install` of it in a fresh environment: the client and its commands, and no server."""
     python = interpreter(version)
     if python is None:
         pytest.skip(f"Python {version} is not here")
-    libraries = tmp_path / "libraries"
+    uv = Path(sys.executable).with_name("uv")
+    place = tmp_path / "environment"
+    subprocess.run([uv, "venv", "--quiet", "--no-config", "--python", python, place], check=True)
     installed = subprocess.run(
-        [
-            *(Path(sys.executable).with_name("uv"), "pip", "install", "--quiet", "--no-config"),
-            *("--system-certs", "--target", libraries, "--python", python),
-            *("httpx2>=2.14,<3", "click>=8.5", "rich>=15"),
-        ],
+        [uv, "pip", "install", "--no-config", "--system-certs", "--python", place, wheel],
         capture_output=True,
         text=True,
         check=False,
     )
     if installed.returncode != 0:
         pytest.skip(f"its libraries cannot be had: {installed.stderr.splitlines()[-1]}")
-    folder = libraries / "fanfold-0.dist-info"
-    folder.mkdir()
-    (folder / "METADATA").write_text(METADATA)
-    (folder / "entry_points.txt").write_text(ENTRY_POINTS)
-    program = tmp_path / "program.py"
-    program.write_text(PROGRAM)
-    done = subprocess.run(
-        [python, "-W", "error::SyntaxWarning", program],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        env={
-            "PATH": os.environ["PATH"],
-            "HOME": str(tmp_path),
-            "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{libraries}",
-            "FANFOLD_URL": server.url,
-            "FANFOLD_USERNAME": "alice",
-            "FANFOLD_PASSWORD": PASSWORD,
-        },
-        check=False,
-    )
-    first, *helped = done.stdout.splitlines()
-    assert first == f"{version} division by zero", done.stderr
-    assert done.returncode == 0, done.stderr
+    brought = {line.split()[1].partition("==")[0] for line in installed.stderr.splitlines()
+               if line.startswith(" + ")}  # fmt: skip
+    assert {"fanfold", "httpx2", "click", "rich"} <= brought
+    assert brought & SERVER == set()
+    (tmp_path / "program.py").write_text(PROGRAM)
+    variables = {
+        "PATH": f"{place / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(tmp_path),
+        "FANFOLD_URL": server.url,
+        "FANFOLD_USERNAME": "alice",
+        "FANFOLD_PASSWORD": PASSWORD,
+    }
+
+    def ran(*command: str | Path) -> list[str]:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            cwd=tmp_path,
+            env=variables,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.splitlines()
+
+    first, *helped = ran(place / "bin" / "python", "-W", "error::SyntaxWarning", "program.py")
+    assert first == f"{version} division by zero"
     assert any(line.startswith("  script ") for line in helped)
+    assert not any(line.startswith("  serve ") for line in helped)
+    assert "The server is not installed:" in helped
+    lacks, local, *there = ran("bash", "-c", SHELL)
+    assert "the parameter rng needs numpy" in lacks
+    assert local == '{"result": [0.5, 1, 1.5]}'
+    assert there[:3] == ["0.5", "1", "1.5"]
+    assert "half\tALICE" in there
+    assert "pip install 'fanfold[server]'" in there[-2]
+    assert there[-1] == "status 2"

@@ -8,6 +8,7 @@ are loaded when one is looked for, not before.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,22 @@ else:  # in `typing` from 3.12 on; a caller's environment need not have the othe
 
 GROUP = "fanfold.commands"
 _OLDEST_OF_SERVER = (3, 11)
-_SERVER_COMMANDS = frozenset({"serve", "agent", "user", "env", "migrate", "demo"})
+_SERVER_COMMANDS = frozenset(
+    {
+        "access-token",
+        "agent",
+        "audit",
+        "demo",
+        "doctor",
+        "env",
+        "migrate",
+        "serve",
+        "source",
+        "user",
+    }
+)
+_SERVER_NEEDS = ("fastapi", "pydantic_settings", "sqlalchemy", "structlog", "uvicorn")
+"""What tells the server that is installed from its files, which every wheel has."""
 _OWN = {
     "completion": "completion:completion",
     "job": "jobs:job",
@@ -82,6 +98,13 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except FanfoldError as exc:
             raise Failure(exc, as_json=bool(ctx.meta.get("fanfold.json"))) from exc
+        except ModuleNotFoundError as exc:
+            if ctx.invoked_subcommand in _OWN or (exc.name or "").startswith("fanfold"):
+                raise
+            raise click.ClickException(
+                f"'{ctx.invoked_subcommand}' needs the server (there is no module {exc.name}): "
+                f"{_HOW_TO_INSTALL}"
+            ) from exc
         except KeyboardInterrupt:
             ctx.exit(int(Status.INTERRUPTED))
 
@@ -100,8 +123,16 @@ class Commands(click.Group):
                     raise
                 missing = f"it runs on Python 3.11 or newer, and not on this one: {exc}"
                 continue
+            lacking = next((name for name in _SERVER_NEEDS if not _is_there(name)), None)
+            if lacking is not None and entry.value.startswith("fanfold_server."):
+                missing = f"there is no module {lacking}"
+                continue
             found.update((command.name, command) for command in commands)
         return found, missing
+
+
+def _is_there(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
 
 
 def _name(entry: EntryPoint) -> str:
