@@ -1,4 +1,4 @@
-"""What a person sees while something takes long: a bar in the terminal, a line in a notebook.
+"""What a person sees while something takes long: a bar, in the terminal and in a notebook.
 
 Nothing is shown where nobody looks: neither when the error output is no terminal, nor for what is
 done in half a second. rich is imported when there is something to show.
@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import sys
 import time
+from html import escape
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from fanfold.records import JobInfo
 
 SHOW_AFTER_S = 0.5
+NOTEBOOK_PAUSE_S = 0.1
+"""A notebook is told no more often: each time is a message to a browser."""
+
 _MINUTE = 60
 _HOUR = 3600
 
@@ -43,11 +47,13 @@ class Display:
         if not self.on or not (self._notebook or sys.stdin.isatty()):
             return "detach"
         try:
-            # Past whatever a bar may have put in the place of sys.stderr.
-            out = sys.__stderr__ or sys.stderr
-            out.write(question)
-            out.flush()
-            return "cancel" if input().strip().lower().startswith("c") else "detach"
+            if not self._notebook:
+                # Past whatever a bar may have put in the place of sys.stderr.
+                out = sys.__stderr__ or sys.stderr
+                out.write(question)
+                out.flush()
+            answer = input(question.strip() + " " if self._notebook else "")
+            return "cancel" if answer.strip().lower().startswith("c") else "detach"
         except (EOFError, KeyboardInterrupt, NotImplementedError):
             return "detach"  # the last is a notebook's that nobody can type into
 
@@ -64,6 +70,7 @@ class Bar:
         self._done = 0
         self._shown: Any = None
         self._task: Any = None
+        self._updated = 0.0
 
     def __enter__(self) -> Bar:
         return self
@@ -82,7 +89,7 @@ class Bar:
         if shown is None:
             return
         if self._notebook:
-            shown.update(_html(""))
+            shown.update(_Line("", 0, None))
         else:
             shown.stop()
 
@@ -124,10 +131,14 @@ class Bar:
                 self._shown.start()
         left = "" if left_s is None else f"{duration(left_s)} left"
         if self._notebook:
+            now = time.monotonic()
+            if now - self._updated < NOTEBOOK_PAUSE_S and done != self._total:
+                return
+            self._updated = now
             share = "" if not self._total else f" {100 * done // self._total} %"
             count = f"{done:,}" + (f" of {self._total:,}" if self._total else "")
             text = ", ".join(part for part in (count + share, words, left) if part)
-            self._shown.update(_html(f"{self._title}: {text}"))
+            self._shown.update(_Line(f"{self._title}: {text}", done, self._total))
         else:
             self._shown.update(self._task, completed=done, words=words, left=left)
 
@@ -148,7 +159,25 @@ class Bar:
 
     def _notebook_line(self) -> Any:
         display = importlib.import_module("IPython.display").display
-        return display(_html(self._title), display_id=True)
+        return display(_Line(self._title, 0, self._total), display_id=True)
+
+
+class _Line:
+    """What a notebook shows of a bar: as HTML where it has that, else its text."""
+
+    def __init__(self, text: str, done: int, total: int | None) -> None:
+        self._text = text
+        self._done = done
+        self._total = total
+
+    def __repr__(self) -> str:
+        return self._text
+
+    def _repr_html_(self) -> str:
+        if not self._text:
+            return ""
+        value = f' max="{self._total}" value="{self._done}"' if self._total else ""
+        return f"<progress{value}></progress> {escape(self._text)}"
 
 
 def duration(seconds: float) -> str:
@@ -160,10 +189,6 @@ def duration(seconds: float) -> str:
     if seconds < _HOUR:
         return f"{seconds // _MINUTE:.0f} min {seconds % _MINUTE:.0f} s"
     return f"{seconds // _HOUR:.0f} h {seconds % _HOUR // _MINUTE:.0f} min"
-
-
-def _html(text: str) -> Any:
-    return importlib.import_module("IPython.display").Pretty(text)
 
 
 def _has_terminal() -> bool:

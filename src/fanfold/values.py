@@ -11,7 +11,7 @@ import binascii
 import importlib
 import importlib.util
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -19,6 +19,8 @@ from typing import Any, overload
 
 from fanfold.faults import NotSendable
 
+_SHEET_CALLS = 24
+_SHEET_WIDTH = "20em"
 _PLAIN = (str, int, float, bool, type(None))
 
 
@@ -78,10 +80,21 @@ class DataImage(Sequence[Image]):
         return len(self.images)
 
     def _repr_html_(self) -> str:
-        return (
-            "".join(_figure(image) for image in self.images)
-            + f"<pre>{escape(repr(self.dat))}</pre>"
-        )
+        return "".join(map(_figure, self.images)) + f"<pre>{escape(repr(self.dat))}</pre>"
+
+
+class Drawings(list[Any]):
+    """The calls of a run with `graphics=True`, which a notebook shows side by side: a list."""
+
+    def _repr_html_(self) -> str:
+        return _sheet((_called(call, at), call) for at, call in enumerate(self, 1))
+
+
+class NamedDrawings(dict[str, Any]):
+    """The same of groups: a dict."""
+
+    def _repr_html_(self) -> str:
+        return _sheet(self.items())
 
 
 def decode(verb: str, result: Any, *, graphics: bool, frames: bool) -> Any:
@@ -173,9 +186,9 @@ def _figures(verb: str, result: Any, *, frames: bool) -> Any:
         calls[name] = DataImage(dat, images)
     match verb:
         case "index-apply" | "row-apply":
-            return list(calls.values())
+            return Drawings(calls.values())
         case "group-apply":
-            return calls
+            return NamedDrawings({str(name): call for name, call in calls.items()})
         case _:
             return calls.get(None, DataImage(None))
 
@@ -195,7 +208,34 @@ def images_in(answer: Any) -> Iterator[Image]:
             return
 
 
+def _called(call: Any, at: int) -> str:
+    name = call.images[0].name if isinstance(call, DataImage) and call.images else None
+    return str(at if name is None else name)
+
+
+def _sheet(calls: Iterable[tuple[str, Any]]) -> str:
+    """Write calls side by side: the name of each, its figures, and its value."""
+    every = list(calls)
+    cells = [
+        f'<figure style="margin:0;width:{_SHEET_WIDTH}"><figcaption><b>{escape(name)}</b>'
+        f"</figcaption>{_of_call(call)}</figure>"
+        for name, call in every[:_SHEET_CALLS]
+    ]
+    more = len(every) - len(cells)
+    rest = f"<p>… and {more:,} more</p>" if more else ""
+    return f'<div style="display:flex;flex-wrap:wrap;gap:1em">{"".join(cells)}</div>{rest}'
+
+
+def _of_call(call: Any) -> str:
+    if isinstance(call, DataImage):
+        return call._repr_html_()  # one of ours
+    return f"<pre>{escape(str(call) if isinstance(call, Exception) else repr(call))}</pre>"
+
+
 def _figure(image: Image) -> str:
     data = base64.b64encode(image.png).decode()
     title = escape(image.title or f"figure {image.number}")
-    return f'<img alt="{title}" title="{title}" src="data:image/png;base64,{data}">'
+    return (
+        f'<img alt="{title}" title="{title}" style="max-width:100%" '
+        f'src="data:image/png;base64,{data}">'
+    )
