@@ -20,7 +20,7 @@ from typing import Any, overload
 from fanfold.faults import NotSendable
 
 _SHEET_CALLS = 24
-_SHEET_WIDTH = "20em"
+_SHEET_WIDTH = "19em"
 _PLAIN = (str, int, float, bool, type(None))
 
 
