@@ -8,9 +8,12 @@ import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import click
 import pytest
 
+from fanfold.cli import _OWN, main
 from tests.acceptance.conftest import ENGINE, FANFOLD, PASSWORD, Caller, Server
 
 Done = subprocess.CompletedProcess[str]
@@ -259,6 +262,66 @@ def test_an_error_can_be_had_as_json(shell: Shell) -> None:
     done = shell("script", "show", "cli_nothing", "--json", status=3)
     assert done.stdout == ""
     assert json.loads(done.stderr)["errorCode"] == 2010
+
+
+def test_every_command_for_callers_answers_in_json() -> None:
+    """But for the one whose answer is read by a shell."""
+    lacking = []
+    waiting: list[tuple[str, click.Command]] = [
+        (name, found)
+        for name in _OWN
+        if (found := main.get_command(click.Context(main), name)) is not None
+    ]
+    while waiting:
+        name, command = waiting.pop()
+        if isinstance(command, click.Group):
+            waiting += [(f"{name} {part}", inner) for part, inner in command.commands.items()]
+        elif "--json" not in {option for each in command.params for option in each.opts}:
+            lacking.append(name)
+    assert lacking == ["completion"]
+
+
+def test_what_is_told_to_a_person_is_told_to_a_program(
+    shell: Shell, server: Server, tmp_path: Path
+) -> None:
+    def told(*arguments: str, stdin: str = "", status: int = 0) -> Any:
+        done = shell(*arguments, "--json", stdin=stdin, status=status)
+        assert done.stderr == ""
+        return json.loads(done.stdout)
+
+    assert told("new", "cli_told.py") == {"file": "cli_told.py"}
+    (tmp_path / "cli_told.py").write_text("def cli_told(i):\n    return 1\n")
+    assert told("script", "push", "cli_told.py")["version"] == 1
+    (tmp_path / "cli_told.py").write_text("def cli_told(i):\n    return 2\n")
+    compared = told("script", "diff", "cli_told", "cli_told.py", status=1)
+    assert compared["differs"] is True
+    assert "+    return 2" in compared["diff"]
+    told("script", "push", "cli_told.py")
+    assert told("script", "rollback", "cli_told", "1")["version"] == 1
+    granted = {"name": "cli_told", "grantee": "BOB", "granted": True}
+    assert told("script", "grant", "cli_told", "bob") == granted
+    (tmp_path / "cli_rows.csv").write_text("a\n1\n2\n")
+    assert told("table", "load", "cli_rows.csv")["rows"] == 2
+    assert told("table", "preview", "cli_rows") == [{"a": 1}, {"a": 2}]
+    granted = {"name": "cli_rows", "grantee": "PUBLIC", "granted": False}
+    told("table", "grant", "cli_rows", "public")
+    assert told("table", "grant", "cli_rows", "public", "--revoke") == granted
+    assert told("table", "drop", "cli_rows") == {"dropped": "cli_rows"}
+    job = shell("run", "cli_told", "--times", "2", "--async").stdout.strip()
+    shell("job", "watch", job)
+    longer = told("job", "extend", job, "3")["id"]
+    shell("job", "watch", longer)
+    assert told("job", "resume", longer)["id"] not in {job, longer}
+    assert told("job", "delete", job) == {"deleted": job}
+    slow = "def cli_slow(i):\n    import time\n    time.sleep(600)\n"
+    (tmp_path / "cli_slow.py").write_text(slow)
+    waits = shell("run", "cli_slow.py", "--times", "2", "--async").stdout.strip()
+    assert told("job", "cancel", waits)["state"] == "cancelled"
+    assert told("script", "drop", "cli_told") == {"dropped": "cli_told"}
+    assert set(told("token")) == {"token"}
+    assert told("logout") == {"url": server.url, "profile": "default"}
+    login = ("login", server.url, "--username", "alice", "--password-stdin")
+    assert told(*login, stdin=PASSWORD)["username"] == "ALICE"
 
 
 def test_a_login_is_kept_used_and_ended(shell: Shell, server: Server, tmp_path: Path) -> None:

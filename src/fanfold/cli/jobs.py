@@ -9,7 +9,15 @@ from pathlib import Path
 import click
 
 from fanfold.cli.results import save_images, save_results, write_result
-from fanfold.cli.talking import Status, talk, with_client, with_json, write_json, write_rows
+from fanfold.cli.talking import (
+    Status,
+    say,
+    talk,
+    with_client,
+    with_json,
+    write_json,
+    write_rows,
+)
 from fanfold.client import Client
 from fanfold.progress import duration
 from fanfold.records import JobInfo
@@ -143,36 +151,48 @@ def errors(client: Client, *, job_id: str, as_json: bool) -> None:
 
 @job.command()
 @_id
+@with_json
 @with_client
-def cancel(client: Client, *, job_id: str) -> None:
+def cancel(client: Client, *, job_id: str, as_json: bool) -> None:
     """Stop the job ID; what has finished stays."""
-    talk(told(client.job(job_id).cancel()))
+    info = client.job(job_id).cancel()
+    say(told(info), asdict(info), as_json=as_json)
 
 
 @job.command()
 @_id
+@with_json
 @with_client
-def delete(client: Client, *, job_id: str) -> None:
+def delete(client: Client, *, job_id: str, as_json: bool) -> None:
     """Forget the job ID with all that it stored."""
     client.job(job_id).delete()
-    talk(f"deleted {job_id}")
+    say(f"deleted {job_id}", {"deleted": job_id}, as_json=as_json)
 
 
 @job.command()
 @_id
+@with_json
 @with_client
-def resume(client: Client, *, job_id: str) -> None:
+def resume(client: Client, *, job_id: str, as_json: bool) -> None:
     """Make a job that runs what failed or is missing of the job ID; writes its id."""
-    click.echo(client.job(job_id).resume().id)
+    _write_id(client.job(job_id).resume().id, as_json=as_json)
 
 
 @job.command()
 @_id
 @click.argument("times", type=click.IntRange(1))
+@with_json
 @with_client
-def extend(client: Client, *, job_id: str, times: int) -> None:
+def extend(client: Client, *, job_id: str, times: int, as_json: bool) -> None:
     """Make a job of TIMES calls that keeps the values of the job ID; writes its id."""
-    click.echo(client.job(job_id).extend(times).id)
+    _write_id(client.job(job_id).extend(times).id, as_json=as_json)
+
+
+def _write_id(job_id: str, *, as_json: bool) -> None:
+    if as_json:
+        write_json({"id": job_id})
+    else:
+        click.echo(job_id)
 
 
 def told(info: JobInfo) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from fanfold.cli.talking import talk
+from fanfold.cli.talking import say, with_json
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -24,7 +24,8 @@ TEXT = '''def {name}(index, rng, points=1000):
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-def new(file: Path) -> None:
+@with_json
+def new(file: Path, *, as_json: bool) -> None:
     """Write a script to start from to FILE, such as simulate.py."""
     file = file if file.suffix else file.with_suffix(".py")
     if not _NAME.fullmatch(file.stem) or file.suffix != ".py":
@@ -35,8 +36,10 @@ def new(file: Path) -> None:
         with file.open("x", encoding="utf-8") as out:
             out.write(TEXT.format(name=file.stem))
     except FileExistsError as exc:
-        raise click.ClickException(f"{file} is there already") from exc
-    talk(
+        raise click.ClickException(f"{file} is there already: take another name.") from exc
+    say(
         f"wrote {file}. To try it here:  fanfold run --local {file} --times 10\n"
-        f"on the server:  fanfold run {file} --times 1000 --parallel --follow"
+        f"on the server:  fanfold run {file} --times 1000 --parallel --follow",
+        {"file": str(file)},
+        as_json=as_json,
     )

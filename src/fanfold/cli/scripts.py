@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from fanfold.cli.talking import talk, with_client, with_json, write_json, write_rows
+from fanfold.cli.talking import say, talk, with_client, with_json, write_json, write_rows
 from fanfold.client import Client
 from fanfold.functions import is_adhoc
 from fanfold.records import Script
@@ -114,6 +114,7 @@ def versions(client: Client, *, name: str, owner: str | None, as_json: bool) -> 
 @_owner
 @click.option("--from", "older", type=click.IntRange(1), help="A version.  [default: current]")
 @click.option("--to", "newer", type=click.IntRange(1), help="Another, instead of FILE.")
+@with_json
 @with_client
 def diff(
     client: Client,
@@ -123,6 +124,7 @@ def diff(
     owner: str | None,
     older: int | None,
     newer: int | None,
+    as_json: bool,
 ) -> None:
     """Compare NAME with FILE, or two of its versions; ends with 1 where they differ.
 
@@ -143,7 +145,9 @@ def diff(
         lineterm="",
     )
     differing = list(lines)
-    for line in differing:
+    if as_json:
+        write_json({"differs": bool(differing), "diff": differing})
+    for line in () if as_json else differing:
         click.echo(line)
     if differing:
         sys.exit(1)
@@ -152,36 +156,43 @@ def diff(
 @script.command()
 @click.argument("name")
 @_global
+@with_json
 @with_client
-def drop(client: Client, *, name: str, is_global: bool) -> None:
+def drop(client: Client, *, name: str, is_global: bool, as_json: bool) -> None:
     """Delete NAME with its versions and grants."""
     client.scripts.drop(name, is_global)
-    talk(f"dropped {name}")
+    say(f"dropped {name}", {"dropped": name}, as_json=as_json)
 
 
 @script.command()
 @click.argument("name")
 @click.argument("version", type=click.IntRange(1))
 @_global
+@with_json
 @with_client
-def rollback(client: Client, *, name: str, version: int, is_global: bool) -> None:
+def rollback(client: Client, *, name: str, version: int, is_global: bool, as_json: bool) -> None:
     """Make VERSION of NAME the current one; the newer ones stay."""
-    client.scripts.roll_back(name, version, is_global)
-    talk(f"{name} is version {version} again")
+    now = client.scripts.roll_back(name, version, is_global)
+    say(f"{name} is version {version} again", _members(now), as_json=as_json)
 
 
 @script.command()
 @click.argument("name")
 @click.argument("grantee")
 @click.option("--revoke", is_flag=True, help="Take the grant back.")
+@with_json
 @with_client
-def grant(client: Client, *, name: str, grantee: str, revoke: bool) -> None:
+def grant(client: Client, *, name: str, grantee: str, revoke: bool, as_json: bool) -> None:
     """Let GRANTEE (an account, or PUBLIC for everyone) run and read NAME."""
     if revoke:
         client.scripts.revoke(name, grantee)
     else:
         client.scripts.grant(name, grantee)
-    talk(f"{grantee.upper()} {'may not run' if revoke else 'may run'} {name}")
+    say(
+        f"{grantee.upper()} {'may not run' if revoke else 'may run'} {name}",
+        {"name": name, "grantee": grantee.upper(), "granted": not revoke},
+        as_json=as_json,
+    )
 
 
 @script.command()

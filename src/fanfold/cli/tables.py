@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from fanfold.cli.talking import talk, with_client, with_json, write_json, write_rows
+from fanfold.cli.talking import say, talk, with_client, with_json, write_json, write_rows
 from fanfold.client import Client
 from fanfold.uploads import FORMS
 
@@ -79,32 +79,40 @@ def list_(client: Client, *, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--owner", help="Whose table.")
 @click.option("--rows", type=click.IntRange(0, 1000), default=10, show_default=True)
+@with_json
 @with_client
-def preview(client: Client, *, name: str, owner: str | None, rows: int) -> None:
-    """Show the first rows of NAME, one JSON object a line."""
-    for row in client.tables.preview(name, owner, rows, frames=False):
+def preview(client: Client, *, name: str, owner: str | None, rows: int, as_json: bool) -> None:
+    """Show the first rows of NAME, one JSON object a line; with --json a list of them."""
+    found = client.tables.preview(name, owner, rows, frames=False)
+    for row in [found] if as_json else found:
         write_json(row)
 
 
 @table.command()
 @click.argument("name")
 @_global
+@with_json
 @with_client
-def drop(client: Client, *, name: str, is_global: bool) -> None:
+def drop(client: Client, *, name: str, is_global: bool, as_json: bool) -> None:
     """Delete NAME and its grants."""
     client.tables.drop(name, is_global)
-    talk(f"dropped {name}")
+    say(f"dropped {name}", {"dropped": name}, as_json=as_json)
 
 
 @table.command()
 @click.argument("name")
 @click.argument("grantee")
 @click.option("--revoke", is_flag=True, help="Take the grant back.")
+@with_json
 @with_client
-def grant(client: Client, *, name: str, grantee: str, revoke: bool) -> None:
+def grant(client: Client, *, name: str, grantee: str, revoke: bool, as_json: bool) -> None:
     """Let GRANTEE (an account, or PUBLIC for everyone) read NAME."""
     if revoke:
         client.tables.revoke(name, grantee)
     else:
         client.tables.grant(name, grantee)
-    talk(f"{grantee.upper()} {'may not read' if revoke else 'may read'} {name}")
+    say(
+        f"{grantee.upper()} {'may not read' if revoke else 'may read'} {name}",
+        {"name": name, "grantee": grantee.upper(), "granted": not revoke},
+        as_json=as_json,
+    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import IO, Any
 
@@ -152,6 +152,14 @@ def with_json(command: Verb) -> Verb:
 def talk(text: str) -> None:
     """Say something to a person, past the results."""
     click.echo(text, err=True)
+
+
+def say(text: str, members: Mapping[str, object], *, as_json: bool) -> None:
+    """Say what was done: to a person past the results, or as JSON, which then is the result."""
+    if as_json:
+        write_json(members)
+    else:
+        talk(text)
 
 
 def write_json(value: object) -> None:
