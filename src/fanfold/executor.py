@@ -8,7 +8,8 @@ What is as in `concurrent.futures` is tested against the words of its documentat
 - functions, arguments and results travel as text and JSON, never as pickles: a function has to
   stand alone, a tuple arrives as a list;
 - a call that runs can still be cancelled: its future is, at once, and when no future of a job is
-  left the job is, too.
+  left the job is, too;
+- the interpreter's end waits until what was submitted is sent, and no longer: the jobs go on.
 
 Calls that are submitted while the ones before them are being sent go together, as one job.
 """
@@ -16,12 +17,11 @@ Calls that are submitted while the ones before them are being sent go together, 
 from __future__ import annotations
 
 import ast
-import builtins
-import json
+import atexit
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor as BaseExecutor
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FuturesTimeoutError  # another one up to 3.10
@@ -29,14 +29,16 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
-from fanfold import errors
 from fanfold.client import Client
 from fanfold.faults import FanfoldError, JobCancelled
 from fanfold.functions import ADHOC, FOR_EXECUTOR, Source, source_of
-from fanfold.jobs import CallResult, Job
+from fanfold.futures import RemoteFuture, RemoteTraceback, failure_of_job
+from fanfold.jobs import Job
 from fanfold.records import JobInfo
 from fanfold.transport import Blocking
 from fanfold.values import json_text
+
+__all__ = ["Executor", "RemoteFuture", "RemoteTraceback"]
 
 T = TypeVar("T")
 
@@ -63,76 +65,6 @@ def {wrapper}(index, calls{rng}):
 """The arguments come as one text, which a worker reads once, however many calls it runs."""
 
 _GIVEN = '    kwargs = {"rng": rng, **kwargs}\n'
-
-
-class RemoteTraceback(Exception):
-    """The frames of the function's own source on the server; the cause of what is re-raised."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        super().__init__(text)
-
-    def __str__(self) -> str:
-        return f'\n"""\n{self.text}"""'
-
-
-class RemoteFuture(Future[T]):
-    """The future of a call on the server.
-
-    Attributes:
-        job_id: of the job that the call is part of, once it has been sent.
-        index: of the call in its job, from 1.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.job_id: str | None = None
-        self.index = 0
-        self._runs = False
-        self._forgotten: Callable[[], None] | None = None
-        self._cancelling = threading.Lock()
-
-    def running(self) -> bool:
-        """Tell whether the server has begun with the job that the call is part of."""
-        return self._runs and not self.done()
-
-    def cancel(self) -> bool:
-        """Cancel the call, also one that runs; False if it has its outcome already."""
-        with self._cancelling:
-            if self.cancelled():
-                return True
-            if not super().cancel():
-                return False
-            self.set_running_or_notify_cancel()  # tells those who wait
-        if self._forgotten is not None:
-            self._forgotten()
-        return True
-
-    def belong(self, job_id: str, index: int, forgotten: Callable[[], None]) -> None:
-        """Tell of which job the call is a part, and whom to tell when it is cancelled."""
-        self.job_id, self.index, self._forgotten = job_id, index, forgotten
-
-    def began(self) -> None:
-        """Tell that the server has begun with the job."""
-        self._runs = True
-
-    def settle(self, result: CallResult) -> bool:
-        """Take the outcome of the call, unless somebody has cancelled it; say whether it did."""
-        with self._cancelling:
-            if self.done() or not self.set_running_or_notify_cancel():
-                return False
-        if result.error is None:
-            self.set_result(result.value)
-        else:
-            self.set_exception(exception_of(result.error))
-        return True
-
-    def fail(self, exc: BaseException) -> None:
-        """End the call, if it has no outcome, with an error that is none of its own."""
-        with self._cancelling:
-            if self.done() or not self.set_running_or_notify_cancel():
-                return
-        self.set_exception(exc)
 
 
 @dataclass(frozen=True)
@@ -174,6 +106,7 @@ class Executor(BaseExecutor):
         self._sources: dict[Callable[..., Any] | str, Source] = {}
         self._is_shut = False
         self._drops = False
+        self._is_ending = False
         self.job_ids: list[str] = []
         """The jobs that the calls so far are part of, in the order of sending."""
 
@@ -244,6 +177,7 @@ class Executor(BaseExecutor):
             return
         if self._sender is not None:
             self._sender.join()
+            atexit.unregister(self._send_rest)
         for following in list(self._followings):
             following.thread.join()
         if self._own:
@@ -272,7 +206,21 @@ class Executor(BaseExecutor):
                     target=self._send_all, name="fanfold-executor", daemon=True
                 )
                 self._sender.start()
+                atexit.register(self._send_rest)
         return futures
+
+    def _send_rest(self) -> None:
+        """At the interpreter's end, see to it that nothing is lost that was submitted.
+
+        Nobody can be told of outcomes any more: from 3.12 on no thread can be started now.
+        """
+        with self._lock:
+            self._is_ending = True
+            first, self._is_shut = not self._is_shut, True
+            if first:
+                self._calls.put(None)
+        if self._sender is not None:
+            self._sender.join()
 
     def _in_order(
         self,
@@ -359,6 +307,8 @@ class Executor(BaseExecutor):
 
     def _follow(self, job: Job[Blocking], futures: list[RemoteFuture[Any]]) -> None:
         self.job_ids.append(job.id)
+        if self._is_ending:
+            return
         following = _Following(job, futures)
         self._followings.append(following)
         following.thread.start()
@@ -419,30 +369,6 @@ class _Following:
             return
 
 
-def failure_of_job(error: Mapping[str, Any], otherwise: str) -> errors.CallFailed:
-    """Make the exception of a job that ended early, from its error object."""
-    message = str(error.get("errorMessage") or otherwise)
-    return errors.CallFailed(message, details=dict(error))
-
-
-def exception_of(error: errors.CallFailed) -> BaseException:
-    """Make the exception that a call has raised, with the remote traceback as its cause.
-
-    One of Python's own is raised as such; any other as the `CallFailed` that it is here.
-    """
-    raised: BaseException = error
-    name = str(error.details.get("type") or error.details.get("errorType") or "")
-    found = getattr(builtins, name, None) if isinstance(error, errors.CallRaised) else None
-    if isinstance(found, type) and issubclass(found, Exception):
-        message = error.message.removeprefix(f"{name}: ") if error.message != name else ""
-        try:
-            raised = found(_key(message)) if found is KeyError else found(*filter(None, [message]))
-        except TypeError:  # such as UnicodeDecodeError, which wants to be made of five things
-            raised = error
-    raised.__cause__ = RemoteTraceback(error.traceback) if error.traceback else None
-    return raised
-
-
 def _wrapper_name(source: Source) -> str:
     return FOR_EXECUTOR + source.adhoc_name.removeprefix(ADHOC)
 
@@ -460,14 +386,6 @@ def _wrapped(source: Source) -> str:
         rng=", rng" if wants_rng else "",
         given=_GIVEN if wants_rng else "",
     )
-
-
-def _key(message: str) -> object:
-    """Read the key that a KeyError names."""
-    try:
-        return json.loads(message.replace("'", '"'))
-    except ValueError:
-        return message
 
 
 def _result(future: Future[T], deadline: float | None) -> T:

@@ -282,6 +282,7 @@ def _module(name: str) -> Any:
             import pyarrow.ipc  # noqa: F401
     except ImportError as exc:
         raise NoArrow(
-            "rows need the package %s, which this environment does not have (%s)" % (name, exc)
+            "rows need the package %s, which this environment does not have (%s): add it there, or "
+            "run in another environment" % (name, exc)
         ) from None
     return sys.modules[name]

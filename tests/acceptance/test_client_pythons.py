@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fanfold import Client
 from tests.acceptance.conftest import PASSWORD, Server
 from tests.architecture.repository import ROOT
 
@@ -34,6 +35,8 @@ with Client() as client:
             list(executor.map(lambda x: 1 / x, [0], timeout=30))
         except ZeroDivisionError as exc:
             print("%d.%d" % sys.version_info[:2], exc)
+
+Executor(comments="left by %d.%d" % sys.version_info[:2]).submit(half, 8)  # and gone
 
 from fanfold.cli import main
 
@@ -132,6 +135,9 @@ def test_the_wheel_alone_is_a_client_on_another_python(
     assert any(line.startswith("  script ") for line in helped)
     assert not any(line.startswith("  serve ") for line in helped)
     assert "The server is not installed:" in helped
+    with Client(server.url, username="alice", password=PASSWORD) as client:
+        (left,) = client.jobs.list(comments=f"left by {version}")
+        assert client.job(left.id).result(60) == [4]
     lacks, local, *there = ran("bash", "-c", SHELL)
     assert "the parameter rng needs numpy" in lacks
     assert local == '{"result": [0.5, 1, 1.5]}'

@@ -283,6 +283,46 @@ def test_a_map_with_a_buffer_sends_no_more_than_that_ahead(client: Client) -> No
         assert list(results) == [1, 4, 9, 16, 25]
 
 
+def test_the_end_of_the_interpreter_waits_until_what_was_submitted_is_sent(
+    server: Server, client: Client
+) -> None:
+    """No `with`, no `shutdown`: the calls are the server's, and nobody has to wait for them."""
+    program = (
+        "import fanfold\n"
+        "executor = fanfold.Executor(comments='sdk at exit')\n"
+        "executor.submit('def slow(x):\\n    import time\\n    time.sleep(2)\\n    return x', 7)\n"
+    )
+    variables = {
+        "FANFOLD_URL": server.url,
+        "FANFOLD_USERNAME": "alice",
+        "FANFOLD_PASSWORD": PASSWORD,
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=True,
+    )
+    assert done.stderr == ""
+    (job,) = client.jobs.list(comments="sdk at exit")
+    assert client.job(job.id).result(LIMIT_S) == [7]
+
+
+def test_what_the_iterable_raises_is_raised_where_it_is_looked_at(client: Client) -> None:
+    def numbers() -> Iterator[int]:
+        yield from (1, 2)
+        raise LookupError("no third")
+
+    with fanfold.Executor(client) as executor:
+        with pytest.raises(LookupError, match="no third"):
+            executor.map(square, numbers())
+        results = executor.map(square, numbers(), buffersize=1, ordered=False)
+        with pytest.raises(LookupError, match="no third"):
+            list(results)
+
+
 def test_calls_of_one_function_go_together(client: Client) -> None:
     with fanfold.Executor(client) as executor:
         futures = [executor.submit(square, n) for n in range(200)]

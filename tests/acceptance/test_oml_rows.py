@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import venv
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.acceptance.conftest import Caller
+from tests.acceptance.conftest import Caller, Server, run_fanfold
 from tests.acceptance.job_calls import RUNS, ended, submit
+from tests.acceptance.processes import until
 from tests.acceptance.test_data_runs import load
 
 ASKS = """\
@@ -145,3 +151,34 @@ def test_rows_are_those_of_the_moment_of_asking(ada: Caller) -> None:
     assert asks(ada, "oml.sync(table='NOW').shape") == [1, 1]
     load(ada, "NOW", ["A", "1", "2"])
     assert asks(ada, "oml.sync(table='NOW').shape") == [2, 1]
+
+
+@pytest.fixture
+def bare(server: Server) -> Iterator[str]:
+    """The name of an environment with Python and nothing else; workers may enter its folder."""
+    folder = Path(tempfile.mkdtemp(prefix="bare-"))
+    folder.chmod(0o755)
+    venv.create(folder / "prefix", symlinks=True)
+    where = ("--data", str(server.data))
+    run_fanfold("env", "register", "oml-bare", str(folder / "prefix"), *where)
+    yield "oml-bare"
+    (server.data / "environments" / "oml-bare").unlink()
+    shutil.rmtree(folder)
+
+
+def test_an_environment_without_pyarrow_says_what_is_missing_and_what_would_help(
+    ada: Caller, bare: str
+) -> None:
+    """What needs none of it goes on: the table's shape, and its columns."""
+
+    def run(code: str) -> dict[str, Any]:
+        body = {"parameters": {"code": code}, "envName": bare}
+        told: dict[str, Any] = ada.do_eval("oml_asks", body).json()
+        return told
+
+    until(lambda: "result" in run("1"), 20, "the environment is known")
+    assert run("[*oml.sync(table='MINE').shape]") == {"result": [3, 3]}
+    said = run("oml.sync(table='MINE').pull()")
+    assert said["errorType"] == "oml.NotAvailable"
+    assert "need the package pyarrow" in said["errorMessage"]
+    assert "add it there, or run in another environment" in said["errorMessage"]
