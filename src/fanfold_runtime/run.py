@@ -186,7 +186,7 @@ class Run:
 
     def check_images(self, images: list[Image]) -> list[Image]:
         """Return the images of a call. Raises TooLarge if they take more than one value may."""
-        taken = sum(len(png) for png, _ in images)
+        taken = sum(len(png) + len(title or "") for png, title in images)
         if taken > self.max_value_bytes:
             raise TooLarge("figures take %d bytes as PNG" % taken, self.max_value_bytes)
         return images

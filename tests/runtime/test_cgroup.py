@@ -2,7 +2,8 @@
 
 Version 1 is real wherever the tests run as root on a host that has it: see also `test_limits.py`.
 Of version 2, joining, killing and removing are real where it is mounted; what its controllers say
-and are told is checked against files as the kernel's documentation describes them.
+and are told is checked against files as the kernel's documentation describes them, unless the
+controllers are bound to it: then `test_limits.py` meets them.
 """
 
 from __future__ import annotations
@@ -129,6 +130,15 @@ def test_controllers_are_handed_down_to_the_groups_below(tmp_path: Path) -> None
     ready = delegation._delegated(tree, ["memory", "pids", "cpu"])
     assert ready.controllers == ("memory", "pids", "cpu")
     assert (tmp_path / "cgroup.subtree_control").read_text().startswith("+memory +cpu")
+
+
+def test_a_server_that_has_stepped_aside_knows_its_group_again(tmp_path: Path) -> None:
+    aside = tmp_path / delegation.ASIDE
+    aside.mkdir()
+    (tmp_path / "cgroup.controllers").write_text("memory\n")
+    (tmp_path / "cgroup.subtree_control").write_text("memory\n")
+    tree = Tree(version=2, own=aside, controllers=())
+    assert delegation._delegated(tree, ["memory"]).own == tmp_path
 
 
 def test_a_server_that_shares_its_group_says_what_it_needs(tmp_path: Path) -> None:

@@ -26,6 +26,9 @@ PROBE_LIMIT_S = 3.0
 
 NOBODY = 65_534
 
+ASIDE = f"{PREFIX}server"
+"""Where a server is that has stepped aside, in the group that was its own."""
+
 
 class GroupsMissing(Exception):
     """No control group can be made here; the message says why."""
@@ -134,9 +137,10 @@ def _delegated(tree: Tree, wanted: list[str]) -> Tree:
     A group that hands controllers down may not have processes itself: a server that is alone in
     its own moves to one below.
     """
-    there = (tree.own / "cgroup.controllers").read_text().split()
+    own = tree.own.parent if tree.own.name == ASIDE else tree.own
+    there = (own / "cgroup.controllers").read_text().split()
     names = tuple(name for name in wanted if name in there)
-    handed = tree.own / "cgroup.subtree_control"
+    handed = own / "cgroup.subtree_control"
     new = [name for name in names if name not in handed.read_text().split()]
     if new:
         text = " ".join(f"+{name}" for name in new)
@@ -145,9 +149,9 @@ def _delegated(tree: Tree, wanted: list[str]) -> Tree:
         except OSError as exc:
             if exc.errno != errno.EBUSY:
                 raise
-            _step_aside(tree.own)
+            _step_aside(own)
             write(handed, text)
-    return Tree(version=2, own=tree.own, controllers=names)
+    return Tree(version=2, own=own, controllers=names)
 
 
 def _step_aside(own: Path) -> None:
@@ -157,7 +161,7 @@ def _step_aside(own: Path) -> None:
             f"{own}: {len(others)} other processes are in the server's own group; give it one of "
             "its own, such as a unit of systemd with Delegate=yes"
         )
-    aside = own / f"{PREFIX}server"
+    aside = own / ASIDE
     aside.mkdir(exist_ok=True)
     write(aside / "cgroup.procs", str(os.getpid()))
 
