@@ -336,6 +336,9 @@ def env_export(name: str, file: Path, version: int | None, **place: object) -> N
     """
     from fanfold_server.workshop import make_carrying
 
+    if not os.access(file.parent, os.W_OK):
+        raise click.BadParameter(f"{file.parent} cannot be written to", param_hint="FILE")
+
     async def export(provisioning: Provisioning, shelf: BuiltShelf) -> int:
         carrying = make_carrying(_settings(**place), provisioning, shelf)
         async with carrying.export(_operator(), name, version) as packed:
@@ -441,7 +444,10 @@ def _with_workshop(
         # What there is to tell, the command tells; results alone belong on stdout.
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
         async with open_workshop(settings) as (provisioning, shelf):
-            return await act(provisioning, shelf)
+            try:
+                return await act(provisioning, shelf)
+            except OSError as exc:  # what the operator has named, or the disk
+                raise click.ClickException(f"{exc.filename or 'the disk'}: {exc.strerror}") from exc
 
     with clear_errors():
         settings = _settings(**place)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -12,8 +14,17 @@ from pathlib import Path
 
 import pytest
 
+from fanfold_server.engine.ladder import climb
 from tests.acceptance.conftest import FANFOLD, Caller, Server, run_fanfold, serving
-from tests.acceptance.environment_calls import BUILT_WITHIN_S, built, ended, leftovers, runs
+from tests.acceptance.environment_calls import (
+    BUILT_WITHIN_S,
+    SEEN_WITHIN_S,
+    built,
+    ended,
+    leftovers,
+    runs,
+)
+from tests.acceptance.processes import until
 from tests.acceptance.test_environments_built import WHERE
 from tests.fakes.packages import requirements, write_wheel
 
@@ -142,6 +153,59 @@ def test_it_is_imported_over_http_as_another_name_and_version(
     assert (answer.status_code, answer.json()["errorCode"]) == (409, 2078)
     assert "cannot be had" in answer.json()["errorMessage"]
     assert list((place / "environments" / ".parcels").iterdir()) == []
+
+
+def test_an_import_that_is_killed_is_made_again(
+    place: Path, tmp_path: Path, gone: dict[str, Path]
+) -> None:
+    command = [str(FANFOLD), "env", "import", str(gone["1.0"]), "--name", "killed"]
+    more = ["--data", str(tmp_path), "--environments", str(place / "killing")]
+    root = place / "killing"
+    process = subprocess.Popen([*command, *more], stderr=subprocess.DEVNULL)
+    prefix = root / ".versions" / "killed" / "1"
+    until((prefix / "bin" / "python").exists, BUILT_WITHIN_S, "it is being built")
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(SEEN_WITHIN_S)
+    assert not (root / "killed").exists()
+    assert len(list((root / ".parcels").iterdir())) == 1  # what it had unpacked
+    run_fanfold(*command[1:], *more, limit_s=BUILT_WITHIN_S)
+    assert (root / "killed").resolve() == root / ".versions" / "killed" / "2"
+    kept = sorted(path.name for path in (root / ".versions" / "killed").iterdir())
+    assert kept == ["2", "2.json", "2.lock", "2.use", "last"]
+    assert list((root / ".parcels").iterdir()) == []
+
+
+def test_on_a_disk_that_is_full_it_is_told_and_nothing_is_left(
+    place: Path, tmp_path: Path, gone: dict[str, Path]
+) -> None:
+    """A disk of a few pages, mounted where the environments would lie."""
+    small = place / "small"
+    small.mkdir()
+    bubble = climb().bubble
+    if bubble is None:
+        pytest.skip("no file system can be mounted here")
+    mount = [bubble.program, "--dev-bind", "/", "/", "--size", str(8 << 10), "--tmpfs", str(small)]
+    command = (
+        f"{FANFOLD} env import {gone['1.0']} --environments {small} --data {tmp_path / 'data'}"
+    )
+    look = f"; ls -A {small}/.versions {small}/.parcels"
+    done = subprocess.run(
+        [*mount, "sh", "-c", command + look], capture_output=True, text=True, check=False
+    )
+    assert "no room" in done.stderr or "No space left" in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout.split() == [f"{small}/.parcels:", f"{small}/.versions:"]
+
+
+def test_where_a_file_cannot_be_it_is_told_before_anything_is_packed(
+    server: Server, place: Path, tmp_path: Path
+) -> None:
+    here = ("--data", str(server.data), "--environments", str(place / "environments"))
+    nowhere = str(tmp_path / "nowhere" / "lab.tar")
+    said = run_fanfold("env", "export", "lab", nowhere, *here, is_expected_to_fail=True).stderr
+    assert "nowhere cannot be written to" in said
+    said = run_fanfold("env", "export", "unknown", "x.tar", *here, is_expected_to_fail=True).stderr
+    assert 'no environment "unknown"' in said
 
 
 def test_what_is_spoilt_or_too_large_leaves_nothing(

@@ -14,6 +14,7 @@ nothing else: no network is needed.
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import hashlib
 import io
@@ -41,7 +42,7 @@ from fanfold_server.environments.locks import (
 from fanfold_server.environments.places import Places, remove_tree, try_lock
 from fanfold_server.environments.records import recipe_from
 from fanfold_server.model.environment import Made, Maker, Parcel, Recipe
-from fanfold_server.model.errors import InvalidEnvironment, PackageGone
+from fanfold_server.model.errors import DiskFull, InvalidEnvironment, PackageGone
 
 DOCUMENT = "environment.json"
 LOCK = "lock"
@@ -52,6 +53,7 @@ _CHUNK_BYTES = 1 << 20
 _FETCH_LIMIT_S = 120.0
 """How long whoever sends a package may say nothing."""
 
+_FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 _MOST_DOCUMENT_BYTES = 1 << 20
 _MOST_LOCK_BYTES = 64 << 20
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -92,6 +94,11 @@ class Parcels:
         return folder, descriptor
 
     async def pack(self, made: Made, lock: str, room: Path) -> Path:
+        with _unless_full():
+            return await self._pack(made, lock, room)
+
+    @staticmethod
+    async def _pack(made: Made, lock: str, room: Path) -> Path:
         document = {
             "form": FORM,
             "name": made.name,
@@ -111,12 +118,23 @@ class Parcels:
         return target
 
     async def unpack(self, source: Path, room: Path) -> Parcel:
-        return await asyncio.to_thread(_unpack, source, room)
+        with _unless_full():
+            return await asyncio.to_thread(_unpack, source, room)
 
 
 def this_platform() -> str:
     """Say for which machines packages are that are locked here: `linux-x86_64`."""
     return f"{sys.platform}-{platform.machine()}"
+
+
+@contextmanager
+def _unless_full() -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno not in _FULL:
+            raise
+        raise DiskFull("The disk of the environments has no room for the parcel.") from exc
 
 
 @contextmanager
@@ -146,6 +164,8 @@ def _fetch_into(file: tarfile.TarFile, part: Part, scratch: Path) -> None:
                 digest.update(chunk)
                 copy.write(chunk)
     except OSError as exc:
+        if exc.errno in _FULL:
+            raise
         raise PackageGone(
             f"The package {part.file_name} cannot be had from where it came from: {exc}. An "
             "environment that was imported is exported where it was made."

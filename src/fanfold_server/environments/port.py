@@ -148,6 +148,7 @@ class Carrier(Protocol):
 
         Raises:
             PackageGone: a package cannot be had any more, or is another one now.
+            DiskFull: there is no room for it; likewise for `unpack`.
             InvalidEnvironment: the lock does not say what the packages hash to.
         """
         ...
