@@ -254,6 +254,38 @@ async def test_a_column_that_changes_late_is_text(data: Data) -> None:
     assert table.rows == 250_001
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a,b\n1,2\n3,4,5\n", 3),
+        ("a,b\n1\n1,2,3\n", 2),
+        ("a,b,c\n1,2,3\n4,5\n", 3),
+        ("a,b\n" + "1,2\n" * 30_000 + "3\n", 30_002),
+        ('a,b\n"x,1\n', 2),
+    ],
+    ids=["long", "both", "short", "late", "quote"],
+)
+async def test_a_line_that_does_not_fit_is_named_and_nothing_is_left_out(
+    data: Data, text: str, line: int
+) -> None:
+    """A guess of the dialect would take the last such line for the header, and load no row."""
+    with pytest.raises(InvalidTable, match=f"on Line: {line}\\b"):
+        await data.load("ANN", "RAGGED", text)
+
+
+async def test_blank_lines_before_the_header_are_no_data_and_alone_no_table(data: Data) -> None:
+    table = await data.load("ANN", "T", "\ufeff\r\n \r\na,b\r\n1,2\r\n")
+    assert (table.rows, [column.name for column in table.columns]) == (1, ["a", "b"])
+    with pytest.raises(InvalidTable, match="blank lines alone"):
+        await data.load("ANN", "T", "\n\r\n \n")
+
+
+async def test_a_value_is_no_comment(data: Data) -> None:
+    table = await data.load("ANN", "COLOURS", "colour,n\n#fff,1\n#000,2\n")
+    preview = await data.files.preview(table.file, rows=5)
+    assert preview == b'[{"colour":"#fff","n":1},{"colour":"#000","n":2}]'
+
+
 @pytest.mark.parametrize("form", ["parquet", "arrow"])
 async def test_binary_forms_are_loaded_as_they_are(data: Data, form: str, tmp_path: Path) -> None:
     table = pa.table({"x": [1, None, 3], "s": ["a", None, "c"]})

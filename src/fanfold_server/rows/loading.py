@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ _ARROW_FILE = b"ARROW1"
 _STREAM = "fanfold_stream"
 _MAX_MESSAGE = 600
 _MAX_HEADER = 1 << 20
+_BOM = b"\xef\xbb\xbf"
 _DELIMITERS = (",", ";", "\t", "|")
 
 
@@ -80,12 +82,19 @@ def preview(connection: duckdb.DuckDBPyConnection, path: Path, rows: int) -> str
 
 def _fill(connection: duckdb.DuckDBPyConnection, data: Path, form: DataFormat) -> None:
     match form:
-        case DataFormat.CSV | DataFormat.NDJSON:
+        case DataFormat.CSV:
+            header, skipped = _header(data)
+            reader = _csv(data, header, skipped)
             try:
-                _create(connection, _text_reader(data, form, SNIFFED_ROWS))
-            except (duckdb.ConversionException, duckdb.InvalidInputException):
-                connection.execute(f"DROP TABLE IF EXISTS made.main.{TABLE}")
-                _create(connection, _text_reader(data, form, -1))
+                _create_guessing(connection, reader)
+            except duckdb.InvalidInputException:
+                _find_line(connection, reader, header)
+                raise
+        case DataFormat.NDJSON:
+            _create_guessing(
+                connection,
+                f"read_json({literal(str(data))}, format = 'newline_delimited', records = true",
+            )
         case DataFormat.PARQUET:
             _create(connection, f"read_parquet({literal(str(data))})")
         case DataFormat.ARROW:
@@ -94,24 +103,48 @@ def _fill(connection: duckdb.DuckDBPyConnection, data: Path, form: DataFormat) -
                 _create(connection, _STREAM)
 
 
-def _text_reader(data: Path, form: DataFormat, rows: int) -> str:
-    if form is DataFormat.CSV:
-        # DuckDB's guess of the dialect takes a broken file for one of a single column.
-        return (
-            f"read_csv({literal(str(data))}, header = true, delim = {literal(_delimiter(data))}, "
-            f"quote = '\"', escape = '\"', sample_size = {rows})"
-        )
+def _header(data: Path) -> tuple[bytes, int]:
+    """Find the line with the names of the columns, and how many blank ones are before it."""
+    with data.open("rb") as file:
+        for skipped, line in enumerate(iter(lambda: file.readline(_MAX_HEADER), b"")):
+            if line.removeprefix(_BOM).strip():
+                return line, skipped
+    raise InvalidTable("The data is empty: it has blank lines alone.")
+
+
+def _csv(data: Path, header: bytes, skipped: int) -> str:
+    """Ask for a CSV file, with all said that decides which lines are rows.
+
+    DuckDB's guess of it takes a broken file for one of a single column, or looks for the header
+    further down, below the last line that does not fit; and takes values for comments.
+    """
     return (
-        f"read_json({literal(str(data))}, format = 'newline_delimited', sample_size = {rows}, "
-        "records = true)"
+        f"read_csv({literal(str(data))}, header = true, skip = {skipped}, comment = '', "
+        f"delim = {literal(_delimiter(header))}, quote = '\"', escape = '\"'"
     )
 
 
-def _delimiter(data: Path) -> str:
+def _delimiter(header: bytes) -> str:
     """Choose what stands most often in the first line; a comma when nothing does."""
-    with data.open("rb") as file:
-        first = file.readline(_MAX_HEADER)
-    return max(_DELIMITERS, key=lambda delimiter: first.count(delimiter.encode()))
+    return max(_DELIMITERS, key=lambda delimiter: header.count(delimiter.encode()))
+
+
+def _find_line(connection: duckdb.DuckDBPyConnection, reader: str, header: bytes) -> None:
+    """Read a file that no guess fits again, for an error that names the line."""
+    names = next(csv.reader([header.decode(errors="replace")], delimiter=_delimiter(header)))
+    columns = ", ".join(f"{literal(str(number))}: 'VARCHAR'" for number in range(len(names)))
+    connection.execute(
+        f"SELECT count(*) FROM {reader}, auto_detect = false, columns = {{{columns}}})"
+    ).fetchall()
+
+
+def _create_guessing(connection: duckdb.DuckDBPyConnection, reader: str) -> None:
+    """Guess the types of text columns, by some rows; by all if those do not speak for the rest."""
+    try:
+        _create(connection, f"{reader}, sample_size = {SNIFFED_ROWS})")
+    except (duckdb.ConversionException, duckdb.InvalidInputException):
+        connection.execute(f"DROP TABLE IF EXISTS made.main.{TABLE}")
+        _create(connection, f"{reader}, sample_size = -1)")
 
 
 def _create(connection: duckdb.DuckDBPyConnection, source: str) -> None:
@@ -143,7 +176,7 @@ def _describe(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, An
 def _plain(exc: Exception, data: Path) -> str:
     """Take the server's paths, our own SQL and DuckDB's advice on options out of a message."""
     text = str(exc).replace(str(data), "the data")
-    for end in ("Possible fixes:", "\n\nLINE ", "\nLINE "):
+    for end in ("Possible fixes:", "Possible Solution:", "\n\nLINE ", "\nLINE "):
         text = text.split(end)[0]
     return text.strip()[:_MAX_MESSAGE]
 
