@@ -244,6 +244,21 @@ def test_packages_of_ones_own_are_for_administrators_and_what_is_anothers_stays(
         assert nobody.get("/api/v1/environments/lab/archive").status_code == 401
 
 
+def test_an_administrators_token_that_only_runs_or_publishes_brings_nothing(
+    server: Server, root: Caller, gone: dict[str, Path]
+) -> None:
+    """What is imported may bring the interpreter that compiles it: that takes the scope "admin"."""
+    for scope, may_export in (("run", False), ("publish", True)):
+        body = {"name": f"only-{scope}", "scopes": [scope]}
+        token = root.post("/api/v1/tokens", json=body).json()["token"]
+        with Caller(server.url, "holder", token) as holder:
+            path = "/api/v1/environments/lab/archive"
+            answer = holder.put(path, content=gone["1.0"].read_bytes(), headers=TAR)
+            assert (answer.status_code, answer.json()["errorCode"]) == (403, 2105)
+            asked = holder.get(path, params={"version": 9})
+            assert asked.status_code == (404 if may_export else 403)
+
+
 def test_a_version_or_a_name_that_is_not_there_is_404(root: Caller, parcels: object) -> None:
     _ = parcels
     answer = root.get("/api/v1/environments/lab/archive", params={"version": 9})

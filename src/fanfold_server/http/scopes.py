@@ -36,6 +36,7 @@ RULES: Final[tuple[tuple[str, Needed, Needed], ...]] = (
     ("/api/v1/tables", ANY, Scope.PUBLISH),
     ("/api/v1/sources", ANY, Scope.ADMIN),
     ("/api/v1/callback-secret", LOGIN, LOGIN),
+    ("/api/v1/environments/{name}/archive", Scope.PUBLISH, Scope.ADMIN),
     ("/api/v1/environments", ANY, Scope.PUBLISH),
     ("/api/v1/environment-builds", ANY, Scope.PUBLISH),
     ("/api/v1/datastores", ANY, Scope.PUBLISH),
