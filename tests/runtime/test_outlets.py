@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +55,18 @@ def f(i, family, kind, where):
         way.connect(tuple(where))
         way.send(b"ping")
         return way.recv(4).decode()
+"""
+SERVER = """
+import asyncio, socket, sys
+from pathlib import Path
+from fanfold_server.engine.outlets import Outlets
+from fanfold_server.model.network import listed
+async def serve():
+    outlets = Outlets(Path(sys.argv[1]))
+    outlets.open(1, socket.create_server(("127.0.0.1", 0)), listed(["a.example"]))
+    print(outlets.pid, flush=True)
+    await asyncio.sleep(60)
+asyncio.run(serve())
 """
 HOLD = """
 def f(i, port):
@@ -356,6 +369,19 @@ def test_the_proxy_has_no_rights_and_ends_with_the_engine(
         kept = proxy.environ() if os.geteuid() == 0 else {}
         assert kept.keys() <= {"PYTHONPATH", "LANG", "FANFOLD_SCRATCH"}
     assert not proxy.is_running() or proxy.status() == psutil.STATUS_ZOMBIE
+
+
+def test_the_proxy_ends_with_a_server_that_is_killed(tmp_path: Path) -> None:
+    """No signal tells it: the channel does."""
+    server = subprocess.Popen(
+        [sys.executable, "-c", SERVER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    with server:
+        assert server.stdout is not None
+        proxy = psutil.Process(int(server.stdout.readline()))
+        assert proxy.is_running()
+        server.kill()
+    proxy.wait(10)
 
 
 def test_without_a_list_there_is_no_proxy(libraries: Environment, tmp_path: Path) -> None:

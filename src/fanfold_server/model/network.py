@@ -28,6 +28,7 @@ EVERY = "*"
 """Stands for all environments."""
 
 _MAX_PORT = 65_535
+_REMEMBERED = 1_000
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*", re.ASCII)
 _ENTRY = re.compile(r"(?P<host>\[[0-9a-f:./]+\]|[^\[\]:]+)(?::(?P<port>\d{1,5}))?", re.ASCII)
@@ -172,7 +173,7 @@ class Networks:
         self.listed: Mapping[str, Network] = {
             name: listed(texts) for name, texts in sorted(entries.items())
         }
-        self._known: dict[str, Network] = {}
+        self._known: dict[tuple[str, str, str], Network] = {}
 
     @property
     def names(self) -> list[str]:
@@ -181,14 +182,17 @@ class Networks:
 
     def of(self, environment: str, script: ScriptNetwork | None = None) -> Network:
         """Say what a script may reach in an environment; without one, what any script may."""
-        found = self._known.get(environment)
+        grant, limit = NOTHING, EVERYTHING
+        if script is not None:
+            grant, limit = script.grant or NOTHING, script.limit or EVERYTHING
+        key = (environment, grant.label, limit.label)
+        found = self._known.get(key)
         if found is None:
-            found = self._known[environment] = self._of_environment(environment)
-        if script is None:
-            return found
-        if script.grant is not None:
-            found = found.with_more(script.grant)
-        return found if script.limit is None else found.with_less(script.limit)
+            found = self._of_environment(environment).with_more(grant).with_less(limit)
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[key] = found
+        return found
 
     def _of_environment(self, name: str) -> Network:
         if EVERY in self.full or name in self.full:
