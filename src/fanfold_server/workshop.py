@@ -219,6 +219,7 @@ async def open_provisioning(
         users_may=settings.user_environments,
         per_user=settings.max_user_environments,
         warm=warm,
+        networks=make_networks(settings),
     )
     try:
         yield provisioning

@@ -134,6 +134,7 @@ def test_its_description_names_packages_and_who_uses_it(frida: Caller, lab: str)
     assert found["python"].startswith("3.")
     assert found["sizeBytes"] > 0
     assert [one["owner"] for one in found["warm"]] == ["FRIDA"]
+    assert found["network"] == {"policy": "none", "hosts": []}
 
     def is_noted() -> bool:
         noted = frida.get(f"/api/v1/environments/{lab}").json()["lastUsed"]

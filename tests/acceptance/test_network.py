@@ -6,12 +6,13 @@ import http.server
 import json
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
-from tests.acceptance.conftest import Caller, Server, StartServer
+from tests.acceptance.conftest import Caller, Server, StartServer, run_fanfold
 from tests.acceptance.job_calls import ended, id_of, submit
 
 URL = "/api/v1/scripts/reaches/network"
@@ -164,6 +165,20 @@ def test_changes_are_in_the_audit_log(owner: Caller, admin: Caller) -> None:
     assert ("ADMIN", "network.grant", "alice reaches") in done
     assert ("ALICE", "script.network", "reaches") in done
     assert ("ADMIN", "network.revoke", "alice reaches") in done
+
+
+def test_the_doctor_says_what_holds_where(tmp_path: Path) -> None:
+    hosts = "api.example.org:443,lab=10.0.0.0/8:80"
+    variables = {"FANFOLD_NETWORK": "open", "FANFOLD_NETWORK_HOSTS": hosts}
+    arguments = ("doctor", "--json", "--data", str(tmp_path / "data"))
+    said = json.loads(run_fanfold(*arguments, variables=variables).stdout)
+    assert said["network"] == {
+        "*": "allow-list api.example.org:443",
+        "lab": "allow-list 10.0.0.0/8:80 api.example.org:443",
+        "open": "full",
+    }
+    if said["isolation"]["rung"] != "bwrap":
+        assert any("allow-list needs bwrap" in text for text in said["isolation"]["missing"])
 
 
 def test_an_environment_has_what_the_operator_says(start_server: StartServer, port: int) -> None:

@@ -166,6 +166,7 @@ def _out(described: Described) -> EnvironmentOut:
             WarmOut(owner=w.owner, workers=w.workers, busy=w.busy, preloaded=w.preloaded)
             for w in described.warm
         ],
+        network=described.network,
     )
 
 

@@ -6,8 +6,10 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from fanfold_server.http.network_schemas import NetworkOut
 from fanfold_server.http.schemas import iso_ms
 from fanfold_server.model.environment import Build, BuildState, Made, Maker
+from fanfold_server.model.network import Network
 
 
 class _Answer(BaseModel):
@@ -122,6 +124,9 @@ class EnvironmentOut(_Answer):
         dict[str, int], Field(description="Jobs that have not ended and want it, by owner.")
     ]
     warm: Annotated[list[WarmOut], Field(description="On this server, now.")]
+    network: Annotated[
+        NetworkOut, Field(description="What functions reach there, unless their script has more.")
+    ]
 
     @classmethod
     def of(
@@ -132,6 +137,7 @@ class EnvironmentOut(_Answer):
         last_used: str | None,
         jobs: Mapping[str, int],
         warm: list[WarmOut],
+        network: Network,
     ) -> Self:
         """Describe an environment by its current version."""
         return cls(
@@ -150,6 +156,7 @@ class EnvironmentOut(_Answer):
             last_used=last_used,
             jobs=dict(jobs),
             warm=warm,
+            network=NetworkOut.of(network),
         )
 
 

@@ -40,6 +40,7 @@ from fanfold_server.model.errors import (
     UnknownBuild,
     UnknownVersion,
 )
+from fanfold_server.model.network import Network, Networks
 from fanfold_server.service.access import utc_now
 from fanfold_server.service.recipes import refuse_beyond_names
 from fanfold_server.store.port import EnvironmentUses
@@ -67,6 +68,7 @@ class Described:
         last_used: when something last ran in the current version.
         jobs: that have not ended and want it, in any version, by owner.
         warm: processes that have started, in any version.
+        network: what functions may reach there.
     """
 
     made: Made
@@ -74,6 +76,7 @@ class Described:
     last_used: datetime | None
     jobs: Mapping[str, int]
     warm: list[Warm]
+    network: Network
 
 
 class Provisioning:
@@ -85,6 +88,7 @@ class Provisioning:
         users_may: whether accounts that are no administrators may order environments.
         per_user: how many of their own such an account may have.
         warm: lists the processes of this server that have started.
+        networks: what functions may reach in which environment.
     """
 
     def __init__(
@@ -95,6 +99,7 @@ class Provisioning:
         users_may: bool,
         per_user: int,
         warm: Callable[[], list[Warm]] = list,
+        networks: Networks | None = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._shelf = shelf
@@ -102,6 +107,7 @@ class Provisioning:
         self._users_may = users_may
         self._per_user = per_user
         self._warm = warm
+        self._networks = networks or Networks()
         self._now = now
         self._going: dict[str, tuple[Order, Build, asyncio.Task[Made]]] = {}
         self._log = structlog.get_logger("fanfold_server.environments")
@@ -155,6 +161,7 @@ class Provisioning:
             last_used=self._shelf.last_used(made),
             jobs=jobs,
             warm=[one for one in warm if one.environment == made.name],
+            network=self._networks.of(made.name),
         )
 
     async def uses(self) -> Mapping[tuple[str, int | None], Mapping[str, int]]:
