@@ -33,6 +33,9 @@ SILENCE_S = 15.0
 NOTE_S = 10.0
 """How often at most the time of an environment's last use is written down."""
 
+MAX_STATUS = 0xFFFF
+"""Exit statuses have 16 bits."""
+
 MAX_FAILED_STARTS = 3
 """Workers in a row that may end before their first word; then their zygote is ended."""
 
@@ -225,11 +228,14 @@ class Pool:
         if worker is None:
             return
         if message["op"] == "forked":
-            worker.pid = message["pid"]
+            worker.pid = int(message["pid"])
         elif message["op"] == "measured":
             self._watch.measured(worker, int(message["cpu_ms"]))
         elif message["op"] == "exited":
-            worker.exit_status = message["status"]
+            status = int(message["status"])
+            if not 0 <= status <= MAX_STATUS:
+                raise ValueError(status)
+            worker.exit_status = status
             worker.taken_kib = int(message["memory_kib"])
             if message["tmp_kib"]:
                 worker.hit = space_hit(int(message["tmp_kib"]), self.zygote.limits.tmp_mib)

@@ -383,9 +383,12 @@ def _outcome(body: memoryview) -> tuple[int, Outcome]:
     header = _header(body[at : at + n])
     at += n
     try:
-        value_end = at + int(header["value"])
-        log_end = value_end + int(header["log"])
+        value_n, log_n = int(header["value"]), int(header["log"])
         elapsed_us, peak_kib = int(header["elapsed_us"]), int(header.get("peak_kib", 0))
+        if min(value_n, log_n, elapsed_us, peak_kib) < 0:
+            raise Forged
+        value_end = at + value_n
+        log_end = value_end + log_n
         log = str(body[value_end:log_end], "utf-8", "replace")
         failure = header.get("failure")
         if failure is not None:
@@ -405,6 +408,8 @@ def _outcome(body: memoryview) -> tuple[int, Outcome]:
         images = []
         at = log_end
         for size, title in header["images"]:
+            if size < 0:
+                raise Forged
             images.append(
                 Image(
                     png=bytes(body[at : at + size]), title=title if isinstance(title, str) else None

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fanfold_server.engine.limits import Limits
+from fanfold_server.engine.lines import Lines, NoMessage
 from fanfold_server.engine.outlets import Outlets, inside
 from fanfold_server.engine.sandbox import Sandbox
 from fanfold_server.engine.scratch import remove_tree
@@ -70,7 +71,7 @@ class Zygote:
         self._cache = cache
         self._loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[None] = self._loop.create_future()
-        self._buffer = b""
+        self._lines = Lines()
         self._ended = False
         self._reason = ""
         self._log = scratch / f"z{number}.log"
@@ -174,13 +175,11 @@ class Zygote:
         if not data:
             self._end()
             return
-        *lines, self._buffer = (self._buffer + data).split(b"\n")
-        for line in lines:
-            try:
-                self._obey(json.loads(line))
-            except (KeyError, TypeError, ValueError):  # a script has reached into its memory
-                self.abort()
-                return
+        try:
+            for message in self._lines.feed(data):
+                self._obey(message)
+        except (NoMessage, KeyError, TypeError, ValueError, OverflowError):
+            self.abort()  # a script has reached into its memory
 
     def _receive(self) -> bytes:
         """Read what there is; the first of it may bring a socket."""
