@@ -4,9 +4,9 @@ Nothing here makes a statement safe by itself. It runs in an instance of its own
 that holds what its reader may read and nothing else, opened read-only, with its settings locked;
 so that whatever passes here by mistake finds nothing to take or to harm. The gate refuses, in this
 order: what is not one statement of type SELECT by DuckDB's own parser; table functions that are not
-known to be harmless (among the others are some that take a pointer); catalogue views; what cannot
-be bound as a subquery, which is how a DELETE inside a WITH is found (its type is SELECT, too). It
-then runs in a read-only transaction that is rolled back.
+known to be harmless (among the others are some that take a pointer); catalogue views; a part that
+is no query, such as a DELETE inside a WITH (the statement's type is SELECT, too); what cannot be
+bound as a subquery. It then runs in a read-only transaction that is rolled back.
 
 Source: DuckDB's "Securing DuckDB"; choices by trial, each statement is in `tests/contract`.
 """
@@ -44,6 +44,10 @@ REFUSED_FUNCTIONS: Final = frozenset(
     {"current_setting", "getenv", "getvariable", "nextval", "currval", "write_log", "which_secret"}
 )
 """Scalars that tell of the server or leave something behind."""
+
+_QUERIES: Final = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
+"""Parts of a statement that read. A part that writes, in a WITH that nothing refers to, is bound
+by nobody, and runs as little; it is refused all the same."""
 
 _CATALOGUES: Final = frozenset({"information_schema", "pg_catalog"})
 _CATALOGUE_NAME: Final = re.compile(r"(duckdb|pragma|sqlite|pg)_", re.IGNORECASE)
@@ -191,6 +195,9 @@ def _references(tree: dict[str, Any]) -> Iterator[Reference]:
     """Walk the parsed statement: yield the tables, refuse what may not be called."""
     for node in _nodes(tree):
         kind = node.get("type")
+        if isinstance(kind, str) and kind.endswith("_NODE") and kind not in _QUERIES:
+            word = kind.partition("_")[0]
+            raise InvalidQuery(f"The query has to be a SELECT in all of its parts; one is {word}.")
         if kind == "SHOW_REF":
             raise InvalidQuery("The query has to be a SELECT; SHOW and DESCRIBE are not.")
         if kind == "BASE_TABLE":
