@@ -24,10 +24,10 @@ from typing_extensions import override
 
 from fanfold_server.cli_environments import env
 from fanfold_server.cli_errors import clear_errors
-from fanfold_server.cli_sources import source
 from fanfold_server.demo.command import demo
 from fanfold_server.doctor import doctor
 from fanfold_server.verbs.audit import audit
+from fanfold_server.verbs.sources import source
 from fanfold_server.verbs.tokens import token
 
 if TYPE_CHECKING:

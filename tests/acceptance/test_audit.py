@@ -77,6 +77,34 @@ def test_what_the_operator_did_is_told(admin: Caller, done: str) -> None:
     assert (added["actor"], added["address"]) == ("(operator)", None)
 
 
+def test_what_the_operator_did_to_databases_of_others_is_told(
+    server: Server, admin: Caller
+) -> None:
+    at = ("--data", str(server.data))
+    url = "postgresql://reader@db.invalid/shop"
+    run_fanfold(*("source", "add", "audited", url, "--password-stdin"), *at, stdin="hush-2\n")
+    for words in (
+        ("grant", "audited", "alice"),
+        ("default", "alice", "audited"),
+        ("default", "alice"),
+        ("grant", "audited", "alice", "--revoke"),
+        ("list",),
+        ("drop", "audited"),
+    ):
+        run_fanfold("source", *words, *at)
+    run_fanfold("source", "drop", "audited", *at, is_expected_to_fail=True)
+    told = entries(admin, actor="(operator)", limit=100)
+    mine = [(one["action"], one["target"]) for one in told if one["action"].startswith("source.")]
+    assert mine[::-1] == [
+        ("source.publish", "AUDITED"),
+        ("source.grant", "AUDITED ALICE"),
+        ("source.default", "AUDITED ALICE"),
+        ("source.default", "EMBEDDED ALICE"),
+        ("source.revoke", "AUDITED ALICE"),
+        ("source.delete", "AUDITED"),
+    ]
+
+
 def test_an_entry_leads_to_the_log_of_requests(admin: Caller, done: str) -> None:
     assert done
     assert "the-grant" in {one["request"] for one in entries(admin, action="script.grant")}

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from fanfold_server.http.jobs_results import NDJSON
 from fanfold_server.http.streams import streamed
 from fanfold_server.http.surface import Caller, CallerRoute, SurfaceOf
-from fanfold_server.model.audit import AuditEntry, AuditFilter
+from fanfold_server.model.audit import AuditEntry, AuditFilter, actor_name
 from fanfold_server.model.errors import InvalidField
 
 router = APIRouter(prefix="/api/v1/audit", tags=["server"], route_class=CallerRoute)
@@ -41,9 +41,9 @@ async def read_audit(
     An entry is there within a second of the answer. It holds neither bodies nor secrets.
     """
     which = AuditFilter(
-        actor=_plain(actor, "actor", upper=True),
-        action=_plain(action, "action"),
-        target=_plain(target, "target"),
+        actor=None if actor is None else actor_name(_plain(actor, "actor")),
+        action=None if action is None else _plain(action, "action"),
+        target=None if target is None else _plain(target, "target"),
         since=since,
         before=before,
     )
@@ -69,9 +69,7 @@ def written(number: int, entry: AuditEntry) -> bytes:
     return orjson.dumps({"number": number, **asdict(entry)}, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _plain(text: str | None, field: str, *, upper: bool = False) -> str | None:
-    if text is None:
-        return None
+def _plain(text: str, field: str) -> str:
     if not text.isprintable():
         raise InvalidField(f'The query parameter "{field}" holds what no entry has.', field=field)
-    return text.upper() if upper and text.isascii() else text
+    return text

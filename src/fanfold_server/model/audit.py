@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from fanfold_server.model.actor import account_name
+
 OPERATOR = "(operator)"
 """The actor of what is done by the operator's commands; no account can have this name."""
 
@@ -48,3 +50,12 @@ class AuditFilter:
     target: str | None = None
     since: datetime | None = None
     before: datetime | None = None
+
+
+def actor_name(text: str) -> str:
+    """Give the form in which an entry names an actor: an account's, or the operator's.
+
+    >>> actor_name("alice"), actor_name("(Operator)")
+    ('ALICE', '(operator)')
+    """
+    return OPERATOR if text.lower() == OPERATOR else account_name(text)

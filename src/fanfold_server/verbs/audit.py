@@ -28,11 +28,11 @@ def audit(
     **place: object,
 ) -> None:
     """Write the audit log to standard output, a line of JSON for each entry, the newest first."""
-    from fanfold_server.model.audit import AuditFilter
+    from fanfold_server.model.audit import AuditFilter, actor_name
     from fanfold_server.state import open_state
 
     which = AuditFilter(
-        actor=actor.upper() if actor else None,
+        actor=actor_name(actor) if actor else None,
         action=action,
         target=target,
         since=since.replace(tzinfo=UTC) if since else None,

@@ -1,41 +1,25 @@
-"""The commands `fanfold source …`: databases of others, registered by whoever owns this machine."""
+"""`fanfold source`: databases of others, registered by whoever owns this machine."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from fanfold_server.cli_errors import clear_errors
+from fanfold_server.verbs.place import place_options, settings_of
 
 if TYPE_CHECKING:
     from fanfold_server.model.actor import Actor
     from fanfold_server.service.data_sources import DataSources
-    from fanfold_server.settings import Settings
 
 T = TypeVar("T")
-C = TypeVar("C", bound=Callable[..., object])
 
 _name = click.argument("name")
 _KINDS = ("postgresql", "sqlite", "oracle", "sqlalchemy")
-
-
-def _place_options(command: C) -> C:
-    """Let a command be told which database; it gets what it is told as `**place`."""
-    data = click.option(
-        "--data",
-        type=click.Path(path_type=Path),
-        help="Directory of the server's state.  [FANFOLD_DATA]",
-    )
-    database = click.option(
-        "--database",
-        help="Address of a PostgreSQL in place of the file there.  [FANFOLD_DATABASE]",
-    )
-    return data(database(command))
 
 
 @click.group()
@@ -60,7 +44,7 @@ def source() -> None:
     "secrets; read each time it is needed, and not stored.",
 )
 @click.option("--max-connections", type=int, default=4, show_default=True, help="At once.")
-@_place_options
+@place_options
 def source_add(
     name: str,
     url: str,
@@ -89,12 +73,16 @@ def source_add(
         password_from=password_from,
         max_connections=max_connections,
     )
-    made, is_new = _act(place, lambda sources, actor: sources.register(actor, said))
+    made, is_new = _act(
+        place,
+        lambda sources, actor: sources.register(actor, said),
+        did=("source.publish", name),
+    )
     click.echo(f"{'added' if is_new else 'changed'} {made.name}", err=True)
 
 
 @source.command("list")
-@_place_options
+@place_options
 def source_list(**place: object) -> None:
     """List name, kind, address, whence the password comes, and who may use it."""
 
@@ -114,7 +102,7 @@ def source_list(**place: object) -> None:
 
 @source.command("test")
 @_name
-@_place_options
+@place_options
 def source_test(name: str, **place: object) -> None:
     """Try whether the database NAME lets this server in."""
 
@@ -124,16 +112,16 @@ def source_test(name: str, **place: object) -> None:
         async with open_probe() as probe:
             await sources.probe(actor, name, probe)
 
-    _act(place, probe)
+    _act(place, probe, did=("source.test", name))
     click.echo(f"{name.upper()} lets this server in", err=True)
 
 
 @source.command("drop")
 @_name
-@_place_options
+@place_options
 def source_drop(name: str, **place: object) -> None:
     """Forget the database NAME with its password and its grants."""
-    _act(place, lambda sources, actor: sources.drop(actor, name))
+    _act(place, lambda sources, actor: sources.drop(actor, name), did=("source.delete", name))
     click.echo(f"dropped {name.upper()}", err=True)
 
 
@@ -141,7 +129,7 @@ def source_drop(name: str, **place: object) -> None:
 @_name
 @click.argument("user")
 @click.option("--revoke", is_flag=True, help="Take the grant back.")
-@_place_options
+@place_options
 def source_grant(name: str, user: str, revoke: bool, **place: object) -> None:
     """Let USER, or everyone ("PUBLIC"), use the database NAME."""
     grantee = None if user.upper() in {"*", "PUBLIC"} else user
@@ -150,17 +138,22 @@ def source_grant(name: str, user: str, revoke: bool, **place: object) -> None:
         act = sources.revoke if revoke else sources.grant
         await act(actor, name, grantee)
 
-    _act(place, change)
+    word = "source.revoke" if revoke else "source.grant"
+    _act(place, change, did=(word, f"{name} {grantee or 'PUBLIC'}"))
     click.echo(f"{'revoked from' if revoke else 'granted to'} {user.upper()}", err=True)
 
 
 @source.command("default")
 @click.argument("user")
 @click.argument("name", required=False)
-@_place_options
+@place_options
 def source_default(user: str, name: str | None, **place: object) -> None:
     """Have USER's runs that name no database read NAME; without it, the server's own tables."""
-    _act(place, lambda sources, actor: sources.set_default(actor, name, user))
+    _act(
+        place,
+        lambda sources, actor: sources.set_default(actor, name, user),
+        did=("source.default", f"{name or 'EMBEDDED'} {user}"),
+    )
     click.echo(f"the default of {user.upper()} is {(name or 'EMBEDDED').upper()}", err=True)
 
 
@@ -179,16 +172,28 @@ def _kind(url: str) -> str:
     return {"postgres": "postgresql"}.get(scheme, scheme if scheme in _KINDS else "sqlalchemy")
 
 
-def _act(place: Mapping[str, object], act: Callable[[DataSources, Actor], Awaitable[T]]) -> T:
-    """Do something as an administrator, which whoever may write the data directory is."""
-    from fanfold_server.model.actor import OPERATOR
-    from fanfold_server.settings import load_settings
-    from fanfold_server.state import make_sources, open_state
+def _act(
+    place: Mapping[str, object],
+    act: Callable[[DataSources, Actor], Awaitable[T]],
+    did: tuple[str, str] | None = None,
+) -> T:
+    """Do something as an administrator, which whoever may write the data directory is.
 
-    async def run(settings: Settings) -> T:
+    Args:
+        place: which database of ours.
+        act: what to do.
+        did: action and target for the audit log; None: nothing that is noted.
+    """
+    from fanfold_server.model.actor import OPERATOR
+    from fanfold_server.state import make_sources, note_command, open_state
+
+    async def run() -> T:
         async with open_state(settings) as store:
-            return await act(make_sources(store, settings), OPERATOR)
+            done = await act(make_sources(store, settings), OPERATOR)
+            if did is not None:
+                await note_command(store, *did)
+            return done
 
     with clear_errors():
-        given = {name: value for name, value in place.items() if value is not None}
-        return asyncio.run(run(load_settings(given)))
+        settings = settings_of(**place)
+        return asyncio.run(run())
