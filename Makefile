@@ -12,7 +12,7 @@ UPGRADE ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check static test bench soak reference docs lock format clean
+.PHONY: help setup demo check static test bench soak audit sbom reference docs lock format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -41,6 +41,12 @@ bench: setup ## Measure speed against the yardstick
 soak: setup ## Run the long tests that `make test` leaves out
 	$(BIN)/pytest -m soak --timeout 0
 
+audit: setup ## Ask whether anything that is pinned has a known vulnerability
+	@$(BIN)/python scripts/audit.py
+
+sbom: setup ## Write what fanfold is made of (CycloneDX) to dist/fanfold.cdx.json
+	@$(BIN)/python scripts/sbom.py
+
 reference: setup ## Write the generated pages of docs/reference anew
 	@$(BIN)/python scripts/reference.py
 
@@ -56,7 +62,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --no-config --system-certs --universal -
 	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade)
 
 lock: setup ## Pin the dependencies anew after a change (UPGRADE=1: to the newest)
-	$(COMPILE) pyproject.toml --extra server --extra conda --extra postgres --extra oracle --extra s3 --group dev --output-file requirements/server.lock
+	$(COMPILE) pyproject.toml --extra server --extra conda --extra postgres --extra oracle --extra oidc --extra s3 --group dev --output-file requirements/server.lock
 	$(COMPILE) requirements/engine.in --output-file requirements/engine.lock
 	@$(PYTHON) scripts/setup.py
 
