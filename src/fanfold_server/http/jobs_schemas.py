@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
 from typing_extensions import override
 
@@ -301,6 +301,10 @@ class ErrorGroups(_Answer):
     errors: list[ErrorGroupOut]
 
 
+_PAIR = WithJsonSchema({"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2})
+"""Two numbers, in words that every reader of OpenAPI knows."""
+
+
 class SummaryOut(_Answer):
     """The distribution of the numbers that have come so far, in index order without a gap."""
 
@@ -310,7 +314,7 @@ class SummaryOut(_Answer):
     variance: Annotated[float | None, Field(description="Of the sample.")]
     standard_error: Annotated[float | None, Field(description="Of the mean.")]
     interval: Annotated[
-        tuple[float, float] | None,
+        Annotated[tuple[float, float], _PAIR] | None,
         Field(description="Holds the mean in 95 of 100 cases, by the normal approximation."),
     ]
     low: Annotated[float | None, Field(description="The smallest.")]

@@ -1,6 +1,6 @@
 """Our own API of the script repository: what the compatible wire leaves to Python and SQL."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
 
@@ -118,7 +118,7 @@ async def roll_back_script(surface: SurfaceOf, caller: Caller, name: Name, body:
     return Json(ScriptText.of(script))
 
 
-@router.get("/{name}/openapi.json", response_class=Json)
+@router.get("/{name}/openapi.json", response_model=dict[str, Any])
 async def describe_script(
     request: Request, surface: SurfaceOf, caller: Caller, name: Name, owner: Owner = None
 ) -> Json:
