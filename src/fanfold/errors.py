@@ -305,6 +305,10 @@ class SecretUnreadable(ServerError, code=5020):
     """A secret cannot be opened: its key is not there."""
 
 
+class IdentityUnavailable(ServerError, code=5030):
+    """The identity provider does not answer, so that its tokens cannot be checked."""
+
+
 class CallFailed(FanfoldError):
     """A call of the function has no value."""
 
@@ -495,5 +499,6 @@ BY_CODE: dict[int, type[FanfoldError]] = {
     5008: TooLate,
     5010: SourceUnavailable,
     5020: SecretUnreadable,
+    5030: IdentityUnavailable,
 }
 """Which class an `errorCode` has."""

@@ -60,6 +60,7 @@ from fanfold_server.state import make_access, make_library, make_secrets, make_s
 from fanfold_server.store.blobs import FolderBlobs
 from fanfold_server.store.port import Blobs, Quota
 from fanfold_server.store.sql import Store
+from fanfold_server.vouching import open_verifiers
 from fanfold_server.workshop import (
     engine_options,
     level_timeouts,
@@ -124,7 +125,8 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
     """
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_state(settings))
-        access = make_access(store, settings)
+        verifiers = await stack.enter_async_context(open_verifiers(settings, store))
+        access = make_access(store, settings, verifiers=verifiers)
         library = make_library(store, settings)
         sources = make_sources(store, settings)
         rows = await stack.enter_async_context(_open_rows(settings, store, sources))

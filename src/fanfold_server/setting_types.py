@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from pydantic_settings import NoDecode
 
 from fanfold_server.model.apply import ServiceLevel
 from fanfold_server.model.callback import Hosts
+from fanfold_server.model.identity import ALGORITHMS, check_address, read_roles
 from fanfold_server.model.network import host_list
 
 
@@ -67,6 +67,23 @@ def _are_modules(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _are_roles(value: tuple[str, ...]) -> tuple[str, ...]:
+    read_roles(value)
+    return value
+
+
+def _are_algorithms(value: tuple[str, ...]) -> tuple[str, ...]:
+    for name in value:
+        if name not in ALGORITHMS:
+            raise ValueError(f'"{name}" is none of {", ".join(ALGORITHMS)}')
+    return value
+
+
+def _is_address(value: str) -> str:
+    check_address(value)
+    return value
+
+
 def _json(value: object) -> object:
     if not isinstance(value, str):
         return value
@@ -85,6 +102,9 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 HostNames = Annotated[Names, AfterValidator(_are_hosts)]
 NetworkHosts = Annotated[Names, AfterValidator(host_list)]
 ModuleNames = Annotated[Names, AfterValidator(_are_modules)]
+RoleNames = Annotated[Names, AfterValidator(_are_roles)]
+AlgorithmNames = Annotated[Names, AfterValidator(_are_algorithms)]
+ProviderAddress = Annotated[str, AfterValidator(_is_address)]
 
 Levels = Annotated[Mapping[ServiceLevel, LevelLimits], NoDecode, BeforeValidator(_json)]
 """As text, a JSON object; in the file, a table for each level."""
@@ -104,13 +124,3 @@ def default_workers() -> int:
 def default_threads() -> int:
     """Give as many threads as there are processors for us, and at most four."""
     return min(4, len(os.sched_getaffinity(0)))
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether an address is this machine's alone."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False  # a name: who knows

@@ -10,84 +10,40 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
     PydanticBaseSettingsSource,
-    SettingsConfigDict,
 )
 from typing_extensions import override
 
 from fanfold_server.setting_types import (
+    AlgorithmNames,
     HostNames,
     Levels,
     ModuleNames,
     Names,
     NetworkHosts,
     Paths,
+    ProviderAddress,
+    RoleNames,
     default_data,
     default_threads,
     default_workers,
-    is_loopback,
 )
+from fanfold_server.settings_place import ENV_PREFIX, PlaceSettings, SettingsError
 
-ENV_PREFIX = "FANFOLD_"
+__all__ = ["CONFIG_NAME", "ENV_PREFIX", "Settings", "SettingsError", "load_settings"]
+
 CONFIG_NAME = "fanfold.toml"
 
 
-class SettingsError(Exception):
-    """A setting has a wrong value. The message has a line for each, naming it."""
-
-
-class Settings(BaseSettings):
+class Settings(PlaceSettings):
     """The settings of one server. Never changed once made; use `load_settings`."""
-
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid")
-
-    # ------------------------------------------------------------------------ where it runs
-    data: Annotated[Path, AfterValidator(Path.absolute)] = Field(
-        default_factory=default_data,
-        description="Directory of the server's state: database, environments, settings file.",
-    )
-    database: str | None = Field(
-        None,
-        pattern=r"^postgres(ql(\+psycopg)?)?://\S+$",
-        repr=False,
-        description="Address of a PostgreSQL, postgresql://user:password@host/name, which several "
-        "servers and agents may share; otherwise the file fanfold.db in the data directory.",
-    )
-    blobs: str | None = Field(
-        None,
-        description="Where large results are kept: a directory that all agents share, or the "
-        "address of an object store, s3://bucket/prefix; otherwise DATA/blobs.",
-    )
-    config: Path | None = Field(
-        None, description="TOML file with settings; otherwise fanfold.toml in the data directory."
-    )
-    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
-    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
-    tls_certificate: Path | None = Field(
-        None, description="PEM file with the server's certificate and its chain."
-    )
-    tls_key: Path | None = Field(None, description="PEM file with the certificate's private key.")
-    insecure_http: bool = Field(
-        False,
-        description="Listen beyond this machine without TLS (behind a proxy that adds it).",
-    )
-    public_url: str | None = Field(
-        None,
-        pattern=r"^https?://[^/\s]+$",
-        description="Scheme, host and port under which clients reach the server, for links.",
-    )
-    trust_forwarded: bool = Field(
-        False,
-        description="Take scheme and host of links from X-Forwarded-Proto and X-Forwarded-Host, "
-        "which a proxy in front sets on every request.",
-    )
 
     # ------------------------------------------------------------------------- environments
     environments: Path | None = Field(
@@ -402,6 +358,40 @@ class Settings(BaseSettings):
         2, ge=1, le=64, description="Passwords checked at once; each check takes 64 MiB."
     )
 
+    oidc_issuer: ProviderAddress | None = Field(
+        None,
+        description="Address of an OpenID provider whose tokens are taken as bearer tokens, "
+        "exactly as they name it; https, or http on this machine.",
+    )
+    oidc_audience: str | None = Field(
+        None, min_length=1, description="How the provider's tokens name this server (`aud`)."
+    )
+    oidc_user_claim: str = Field(
+        "preferred_username",
+        min_length=1,
+        description="Claim with the name of the account; one that users cannot choose for "
+        "themselves. A path through objects has dots.",
+    )
+    oidc_role_claim: str | None = Field(
+        None,
+        min_length=1,
+        description="Claim with the user's roles or groups, such as realm_access.roles; "
+        "otherwise the account's own role holds.",
+    )
+    oidc_roles: RoleNames = Field(
+        (),
+        description="What values of that claim mean here, such as analysts=developer; who has "
+        'none of them is not let in. Several are separated by ",".',
+    )
+    oidc_algorithms: AlgorithmNames = Field(
+        ("RS256", "ES256"),
+        min_length=1,
+        description='Signatures of tokens that are admitted; several are separated by ",".',
+    )
+    oidc_leeway_s: int = Field(
+        30, ge=0, le=300, description="How far the provider's clock may be off, in s."
+    )
+
     # ---------------------------------------------------------------------------------- logs
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe messages that are logged."
@@ -433,42 +423,18 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        if (self.tls_certificate is None) != (self.tls_key is None):
-            raise ValueError("tls_certificate and tls_key are needed together")
         if self.session_lifetime_s < self.token_lifetime_s:
             raise ValueError("session_lifetime_s must not be less than token_lifetime_s")
+        if (self.oidc_issuer is None) != (self.oidc_audience is None):
+            raise ValueError("oidc_issuer and oidc_audience are needed together")
+        if (self.oidc_role_claim is None) != (not self.oidc_roles):
+            raise ValueError("oidc_role_claim and oidc_roles are needed together")
         return self
-
-    @property
-    def tls(self) -> bool:
-        """Whether the server speaks TLS itself."""
-        return self.tls_certificate is not None
 
     @property
     def environments_folder(self) -> Path:
         """Where environments are built and registered: absolute, it is written into files."""
         return (self.environments or self.data / "environments").absolute()
-
-    @property
-    def database_file(self) -> Path:
-        """The file of the embedded database."""
-        return self.data / "fanfold.db"
-
-    def refuse_exposure(self) -> None:
-        """Refuse to send passwords and tokens over a network in the clear.
-
-        Apart from the rest, since only a server that listens is concerned.
-
-        Raises:
-            SettingsError: `host` is not this machine alone, and there is no TLS.
-        """
-        if self.tls or self.insecure_http or is_loopback(self.host):
-            return
-        raise SettingsError(
-            f"host: {self.host} can be reached from other machines, and passwords and tokens would "
-            "travel in the clear. Give --tls-certificate and --tls-key; or, behind a proxy that "
-            "adds TLS, --insecure-http."
-        )
 
 
 def load_settings(given: Mapping[str, object] | None = None) -> Settings:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ from fanfold_server.service.data_sources import DataSources
 from fanfold_server.service.library import Library
 from fanfold_server.service.passwords import Passwords
 from fanfold_server.service.secrets import Secrets
-from fanfold_server.service.tokens import AccessTokens
+from fanfold_server.service.tokens import AccessTokens, Verifier
 from fanfold_server.settings import Settings, SettingsError
 from fanfold_server.store.migrating import migrate
 from fanfold_server.store.sealing import FileSealer
@@ -83,13 +83,20 @@ def _database(settings: Settings) -> URL:
     return postgres_url(settings.database)
 
 
-def make_access(store: Store, settings: Settings) -> Access:
-    """Put the accounts together."""
+def make_access(store: Store, settings: Settings, *, verifiers: Sequence[Verifier] = ()) -> Access:
+    """Put the accounts together.
+
+    Args:
+        store: the open database.
+        settings: the server's.
+        verifiers: know tokens of further kinds.
+    """
     return Access(
         store.accounts,
         store.sessions,
         Passwords(concurrency=settings.login_concurrency),
         make_tokens(store, settings),
+        verifiers=verifiers,
         token_lifetime_s=settings.token_lifetime_s,
         session_lifetime_s=settings.session_lifetime_s,
     )
@@ -107,8 +114,12 @@ def make_library(store: Store, settings: Settings) -> Library:
 
 def make_secrets(store: Store, settings: Settings) -> Secrets:
     """Put the secrets of functions together."""
-    key = settings.secret_key or settings.data / "secrets.key"
-    return Secrets(store.secrets, FileSealer(key), make_library(store, settings))
+    return Secrets(store.secrets, _sealer(settings), make_library(store, settings))
+
+
+def _sealer(settings: Settings) -> FileSealer:
+    """Give what seals everything that is secret: one key, and each thing bound to its context."""
+    return FileSealer(settings.secret_key or settings.data / "secrets.key")
 
 
 async def note_command(store: Store, action: str, target: str) -> None:
@@ -134,8 +145,7 @@ async def note_command(store: Store, action: str, target: str) -> None:
 
 def make_sources(store: Store, settings: Settings) -> DataSources:
     """Put the registered databases together."""
-    key = settings.secret_key or settings.data / "secrets.key"
-    vault = Vault(FileSealer(key), files=settings.secrets_dir or settings.data / "secrets")
+    vault = Vault(_sealer(settings), files=settings.secrets_dir or settings.data / "secrets")
     return DataSources(store.sources(vault), store.accounts, closed=settings.data)
 
 

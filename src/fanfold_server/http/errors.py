@@ -61,6 +61,7 @@ STATUSES: Final[dict[type[errors.FanfoldError], int]] = {
     errors.DataUnavailable: 503,
     errors.TooLate: 503,
     errors.SourceUnavailable: 503,
+    errors.IdentityUnavailable: 503,
     errors.RunTimedOut: 504,
     errors.DiskFull: 507,
     errors.FanfoldError: 500,
@@ -110,6 +111,7 @@ def error_headers(exc: errors.FanfoldError) -> Headers:
             errors.TooManyAttempts()
             | errors.QuotaExceeded()
             | errors.Overloaded()
+            | errors.IdentityUnavailable()
             | errors.ShuttingDown()
         ):
             wait = exc.details.get("retry_after_s", RETRY_AFTER_S)

@@ -459,6 +459,12 @@ class SecretUnreadable(ServerError):
     code = 5020
 
 
+class IdentityUnavailable(ServerError):
+    """The identity provider does not answer, so that its tokens cannot be checked."""
+
+    code = 5030
+
+
 class Overloaded(ServerError):
     """The server has as many runs waiting as it accepts; try again later."""
 

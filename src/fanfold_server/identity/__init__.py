@@ -1,0 +1,1 @@
+"""Tokens of others: whether an OpenID provider has signed one, and what it says."""
