@@ -14,7 +14,6 @@ nothing else: no network is needed.
 from __future__ import annotations
 
 import asyncio
-import errno
 import fcntl
 import hashlib
 import io
@@ -23,26 +22,25 @@ import os
 import platform
 import re
 import secrets
-import ssl
 import sys
 import tarfile
-import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any
 
+from fanfold_server.environments.fetching import Fetcher
 from fanfold_server.environments.locks import (
     Part,
     at_hand,
     parts_of,
     without_secrets,
 )
-from fanfold_server.environments.places import Places, remove_tree, try_lock
+from fanfold_server.environments.places import FULL, Places, remove_tree, try_lock
 from fanfold_server.environments.records import recipe_from
 from fanfold_server.model.environment import Made, Maker, Parcel, Recipe
-from fanfold_server.model.errors import DiskFull, InvalidEnvironment, PackageGone
+from fanfold_server.model.errors import DiskFull, InvalidEnvironment
 
 DOCUMENT = "environment.json"
 LOCK = "lock"
@@ -50,10 +48,6 @@ PACKAGES = "packages/"
 FORM = 1
 
 _CHUNK_BYTES = 1 << 20
-_FETCH_LIMIT_S = 120.0
-"""How long whoever sends a package may say nothing."""
-
-_FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 _MOST_DOCUMENT_BYTES = 1 << 20
 _MOST_LOCK_BYTES = 64 << 20
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -113,8 +107,9 @@ class Parcels:
             texts = {DOCUMENT: json.dumps(document, indent=1), LOCK: lock}
             for name, text in texts.items():
                 _add(file, name, without_secrets(text).encode())
+            fetcher = Fetcher([*made.recipe.options, *made.recipe.channels])
             for part in parts_of(made.recipe.kind, lock):
-                await asyncio.to_thread(_fetch_into, file, part, room / "package")
+                await asyncio.to_thread(_add_package, file, part, fetcher, room / "package")
         return target
 
     async def unpack(self, source: Path, room: Path) -> Parcel:
@@ -132,7 +127,7 @@ def _unless_full() -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        if exc.errno not in _FULL:
+        if exc.errno not in FULL:
             raise
         raise DiskFull("The disk of the environments has no room for the parcel.") from exc
 
@@ -155,37 +150,12 @@ def _add(file: tarfile.TarFile, name: str, content: bytes) -> None:
     file.addfile(member, io.BytesIO(content))
 
 
-def _fetch_into(file: tarfile.TarFile, part: Part, scratch: Path) -> None:
-    """Fetch a package anew, from where it was found when it was locked."""
-    digest = hashlib.sha256()
-    try:
-        with _opener().open(part.url, timeout=_FETCH_LIMIT_S) as source, scratch.open("wb") as copy:
-            while chunk := source.read(_CHUNK_BYTES):
-                digest.update(chunk)
-                copy.write(chunk)
-    except OSError as exc:
-        if exc.errno in _FULL:
-            raise
-        raise PackageGone(
-            f"The package {part.file_name} cannot be had from where it came from: {exc}. An "
-            "environment that was imported is exported where it was made."
-        ) from exc
-    if digest.hexdigest() != part.sha256:
-        raise PackageGone(
-            f"The package {part.file_name} is another one now: its SHA-256 is not what was locked."
-        )
+def _add_package(file: tarfile.TarFile, part: Part, fetcher: Fetcher, scratch: Path) -> None:
+    fetcher.fetch(part, scratch)
     member = tarfile.TarInfo(PACKAGES + part.sha256)
     member.size = scratch.stat().st_size
     with scratch.open("rb") as copy:
         file.addfile(member, copy)
-
-
-def _opener() -> urllib.request.OpenerDirector:
-    """Open addresses with the operator's proxies and certificates, as uv does."""
-    context = ssl.create_default_context()
-    if "SSL_CERT_FILE" not in os.environ and "PIP_CERT" in os.environ:
-        context.load_verify_locations(os.environ["PIP_CERT"])
-    return urllib.request.build_opener(urllib.request.HTTPSHandler(context=context))
 
 
 # ------------------------------------------------------------------ unpacking

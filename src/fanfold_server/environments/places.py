@@ -15,6 +15,7 @@ ROOT/.cache/                   of uv and rattler
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
 import secrets
@@ -25,6 +26,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 _POLL_S = 0.1
+FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
+"""How the system says that a disk, or somebody's part of it, has no room."""
 
 
 class Places:
