@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import venv
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -40,6 +41,13 @@ B,,0.1,,2023-01-01,2024-02-29 12:30:00,
 b,2,1.5,true,2024-02-29,,
 NA,10,-inf,true,2023-01-01,2001-01-01 00:00:00,
 """
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> str:
+    """An interpreter that has no packages."""
+    venv.create(tmp_path / "bare", symlinks=True)
+    return str(tmp_path / "bare" / "bin" / "python")
 
 
 @pytest.fixture
@@ -189,7 +197,7 @@ def test_arguments_are_refused_as_by_the_server_and_before_anything_runs(
         assert "loaded" not in here.stderr
 
 
-def test_what_does_not_fit_says_what_would(run: Run, tmp_path: Path) -> None:
+def test_what_does_not_fit_says_what_would(run: Run, bare: str, tmp_path: Path) -> None:
     (tmp_path / "broken.parquet").write_text("no")
     data = ("--local", "--python", PYTHON, "seen.py", "--data")
     assert "a file: .csv" in run(*data, "select 1", status=2).stderr
@@ -197,11 +205,22 @@ def test_what_does_not_fit_says_what_would(run: Run, tmp_path: Path) -> None:
     absent = run(*data, "rows.csv", "--group-by", "colour", status=1)
     assert "--group-by names the column 'colour'; there are: text, whole" in absent.stderr
     assert "--result-table" in run("seen.py", "--overwrite", status=2).stderr
-    lacking = run(
-        "--local", "--python", "/usr/bin/python3", "seen.py", "--data", "rows.csv", status=1
-    )
+    lacking = run("--local", "--python", bare, "seen.py", "--data", "rows.csv", status=1)
     assert "pyarrow" in lacking.stderr
     assert "--python" in lacking.stderr
+
+
+def test_a_newcomers_first_mistakes_say_what_to_do(run: Run, bare: str, tmp_path: Path) -> None:
+    assert "fanfold new" in run("missing.py", status=2).stderr
+    assert "no file missing.py" in run("--local", "missing.py", status=2).stderr
+    assert "no file stored" in run("--local", "stored", status=2).stderr
+    (tmp_path / "draws.py").write_text("def draws(i, rng):\n    return 1\n")
+    lacking = run("--local", "--python", bare, "draws.py", "--times", "2", status=1)
+    assert f"runs in {bare}; --python names another" in lacking.stderr
+    (tmp_path / "imports.py").write_text("def imports():\n    import pandas\n")
+    lacking = run("--local", "--python", bare, "imports.py", status=1)
+    assert "--python names another" in lacking.stderr
+    assert "No module named 'pandas'" in lacking.stderr
 
 
 def test_a_file_is_given_to_a_server_for_the_run_alone(run: Run, server: Server) -> None:

@@ -29,6 +29,9 @@ INPUT_TYPES = ("default", "pandas.DataFrame", "numpy.recarray")
 _CONTROL = "oml_"
 """What arguments of this beginning say is for the run, and not for the function."""
 
+_OF_INTERPRETERS = {"ModuleNotFoundError", "NoArrow", "NoGenerator", "NoMatplotlib"}
+"""Errors that another interpreter may not have."""
+
 _SEED_BITS = 53
 _LEVEL = 2
 _START = """\
@@ -106,10 +109,11 @@ def run(
         spec["input_type"] = _input_type(control)
         spec["na_omit"] = str(control.get("oml_na_omit", "")).lower() in {"true", "1"}
         spec["splice"] = verb == "row-apply" and not graphics
-    head, outcomes = _outcomes(spec, python or sys.executable)
+    python = python or sys.executable
+    head, outcomes = _outcomes(spec, python)
     talk(f"ran {len(outcomes)} calls here, seed {seed}")
     calls = _Calls(verb, head.get("keys"))
-    return verb, _folded(outcomes, calls, graphics=graphics, goes_on=goes_on)
+    return verb, _folded(outcomes, calls, graphics=graphics, goes_on=goes_on, python=python)
 
 
 @dataclass(frozen=True)
@@ -186,7 +190,7 @@ def _outcomes(spec: dict[str, Any], python: str) -> tuple[dict[str, Any], list[d
 
 
 def _folded(
-    outcomes: list[dict[str, Any]], calls: _Calls, *, graphics: bool, goes_on: bool
+    outcomes: list[dict[str, Any]], calls: _Calls, *, graphics: bool, goes_on: bool, python: str
 ) -> dict[str, Any]:
     """Make the answer, in the shapes of the compatible wire; show what the calls printed."""
     failures = []
@@ -197,6 +201,8 @@ def _folded(
                 talk(where + line)
         if "error" in outcome:
             failures.append({**calls.entry(outcome["index"]), **outcome["error"]})
+    if any(failure["type"] in _OF_INTERPRETERS for failure in failures):
+        talk(f"The function runs in {python}; --python names another, such as an environment's.")
     if failures and not goes_on:
         raise failure_of(failures[0])
     answer: dict[str, Any]

@@ -103,6 +103,11 @@ def run(script: str, *, as_json: bool, local: bool, **told_: Any) -> None:
 
 
 def _run_there(client: Client, script: str, *, as_json: bool, **told_: Any) -> None:
+    if script.endswith(".py") and not _is_file(script):
+        raise click.UsageError(
+            f"there is no file {script} here. A stored function is named without .py: fanfold "
+            "script list; a file to start from is written by: fanfold new."
+        )
     func = Path(script).read_text(encoding="utf-8") + "\n" if _is_file(script) else script
     images, out = told_["images"], told_["out"]
     runs = client.using(
@@ -154,7 +159,9 @@ def _run_there(client: Client, script: str, *, as_json: bool, **told_: Any) -> N
 def _run_here(script: str, *, as_json: bool, **told_: Any) -> None:
     """Run a file's function in a process of this machine, by the server's own runtime."""
     if not _is_file(script):
-        raise click.BadParameter(f"there is no file {script}: --local runs a file's function.")
+        raise click.UsageError(
+            f"there is no file {script} here: --local runs a file's function, such as simulate.py."
+        )
     images, out = told_["images"], told_["out"]
     verb, answer = here.run(
         Path(script),
