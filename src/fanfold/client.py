@@ -83,6 +83,9 @@ class _Client(Runs[D, Any], Generic[D]):
         self.environments: Environments[D] = Environments(driver, session, display)
         self.jobs: Jobs[D] = Jobs(driver, session, display)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.url}>"
+
     @property
     def url(self) -> str:
         """The server's address."""

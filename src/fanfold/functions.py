@@ -10,10 +10,11 @@ import ast
 import builtins
 import hashlib
 import inspect
+import re
 import symtable
 import textwrap
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,18 +102,11 @@ def _lambda(func: types.FunctionType) -> Source:
     if bound:
         raise NotPortable(_complaint(func, bound), details={"names": bound})
     text = textwrap.dedent(_written(func)).strip()
-    for end in range(len(text), 0, -1):  # its line may go on after it: "f(lambda x: x)," and so on
-        try:
-            tree = ast.parse(text[:end].rstrip().rstrip(",") or "0")
-        except SyntaxError:
-            continue
-        break
-    else:
-        tree = ast.parse("0")
-    found = [node for node in ast.walk(tree) if isinstance(node, ast.Lambda)]
     wanted = _shape(func.__code__)
-    alike = [node for node in found if _shape(_compiled(node)) == wanted]
-    if len(alike) != 1:
+    alike = [node for node in _lambdas(text) if _shape(_compiled(node)) == wanted]
+    if not alike:
+        alike = [node for node in _cut_out(text) if _shape(_compiled(node)) == wanted][:1]
+    if len({ast.dump(node) for node in alike}) != 1:
         raise NotPortable(
             "It cannot be told from its line which lambda this is: write it as a function with def."
         )
@@ -122,6 +116,29 @@ def _lambda(func: types.FunctionType) -> Source:
     if hasattr(definition, "type_params"):
         definition.type_params = []
     return Source(ast.unparse(ast.fix_missing_locations(definition)) + "\n", "call")
+
+
+def _lambdas(text: str) -> list[ast.Lambda]:
+    """List the lambdas of a line, which may go on after what it says: "f(lambda x: x),"."""
+    for end in range(len(text), 0, -1):
+        try:
+            tree = ast.parse(text[:end].rstrip().rstrip(",") or "0")
+        except SyntaxError:
+            continue
+        return [node for node in ast.walk(tree) if isinstance(node, ast.Lambda)]
+    return []
+
+
+def _cut_out(text: str) -> Iterator[ast.Lambda]:
+    """Yield what may be a lambda of a line that is no statement by itself: "try: f(lambda: 1)"."""
+    for begin in re.finditer(r"\blambda\b", text):
+        for end in range(len(text), begin.end(), -1):
+            try:
+                found = ast.parse(f"({text[begin.start() : end]})", mode="eval").body
+            except SyntaxError:
+                continue
+            if isinstance(found, ast.Lambda):
+                yield found
 
 
 def _compiled(node: ast.Lambda) -> types.CodeType:

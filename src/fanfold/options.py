@@ -6,8 +6,9 @@ them: `client.using(seed=7)` says how, `.index_apply(...)` says what.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 _MEMBERS = {
@@ -79,6 +80,20 @@ class Options:
     check: bool = True
     raw: bool = False
     idempotency_key: str | None = None
+
+    def changed(self, options: Mapping[str, Any]) -> Options:
+        """Give the same with some options changed.
+
+        Raises:
+            TypeError: there is no option of such a name; says which was meant, or what there is.
+        """
+        known = [field.name for field in fields(self)]
+        for name in options:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                meant = f'did you mean "{near[0]}"?' if near else f"there are {', '.join(known)}."
+                raise TypeError(f'There is no option "{name}": {meant}')
+        return replace(self, **options)
 
     def members(self) -> dict[str, Any]:
         """Give the members of a run's body that say it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from fanfold import errors, functions, uploads
@@ -86,7 +86,7 @@ class Runs(Part[D], Generic[D, R]):
         """Give the same with other options; see `fanfold.Options` for their names."""
         twin: Self = object.__new__(type(self))
         vars(twin).update(vars(self))
-        twin._options = replace(self._options, **options)  # a twin of ours
+        twin._options = self._options.changed(options)  # a twin of ours
         return twin
 
     @verb

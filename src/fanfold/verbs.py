@@ -59,7 +59,10 @@ class _Bound:
         if self._signature is None:
             signature = inspect.signature(steps)
             _, *others = signature.parameters.values()
-            self._signature = signature.replace(parameters=others)
+            # what the steps give is said by the text; how they are carried out is nobody's matter
+            self._signature = signature.replace(
+                parameters=others, return_annotation=inspect.Signature.empty
+            )
         call.__signature__ = self._signature  # type: ignore[attr-defined]  # for help()
         return call
 

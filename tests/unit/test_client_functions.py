@@ -10,6 +10,7 @@ import pytest
 
 from fanfold.faults import NotPortable
 from fanfold.functions import is_source, source_of
+from fanfold.options import Options
 
 FACTOR = 3
 
@@ -46,6 +47,22 @@ def test_a_lambda_that_stands_alone_becomes_a_function() -> None:
     assert run(lambda x, y=2: [x**y for _ in range(1)], 3) == [9]
     assert run(triple, 2) == 6
     assert run(double, 2) == 4
+
+
+def test_a_lambda_is_found_wherever_it_stands() -> None:
+    """Lines that are no statements by themselves, and lambdas that go on over several."""
+    # fmt: off
+    try: assert run(lambda x: x + 10, 1) == 11  # noqa: E701
+    finally: pass  # noqa: E701
+    assert [run(lambda x: x + 1, n) for n in range(2)] == [1, 2]
+    assert run(
+        lambda x: (
+            x
+            + 2), 5,
+    ) == 7
+    same, again = (lambda x: x - 1), (lambda x: x - 1)
+    assert run(same, 3) == run(again, 3) == 2
+    # fmt: on
 
 
 @pytest.mark.parametrize(
@@ -147,3 +164,11 @@ def _keep(func: Callable[..., Any]) -> Callable[..., Any]:
 @_keep
 def _decorated(x: int) -> int:
     return x
+
+
+def test_an_option_that_is_none_names_the_one_that_was_meant() -> None:
+    with pytest.raises(TypeError, match='no option "sed": did you mean "seed"'):
+        Options().changed({"sed": 7})
+    with pytest.raises(TypeError, match="there are environment, service, seed"):
+        Options().changed({"initializer": print})
+    assert Options(seed=1).changed({"service": "HIGH"}) == Options(seed=1, service="HIGH")
