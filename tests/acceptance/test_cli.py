@@ -173,6 +173,17 @@ def test_logs_are_followed_while_the_job_runs(shell: Shell, tmp_path: Path) -> N
     assert sorted(lines) == sorted(f"[{index}] at {index}" for index in range(1, 21))
 
 
+def test_what_calls_print_is_told_beside_their_values(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "cli_half.py").write_text(HALF)
+    done = shell("run", "cli_half.py", "--times", "3", "--logs")
+    assert done.stdout == "0.5\n1\n1.5\n"
+    assert sorted(line for line in done.stderr.splitlines() if line.startswith("[")) == [
+        "[1] at 1",
+        "[2] at 2",
+        "[3] at 3",
+    ]
+
+
 def test_errors_of_a_job_are_grouped_and_resumed(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text("def bad(i):\n    assert i != 3, f'not {i}'\n    return i\n")
     done = shell("run", "bad.py", "--times", "4", "--follow", "--continue", status=1)

@@ -13,13 +13,19 @@ from fanfold.cli.jobs import ended, told
 from fanfold.cli.results import form_of, save_images, save_results, write_result
 from fanfold.cli.talking import Status, client_for, talk, with_json
 from fanfold.client import Client
+from fanfold.faults import Detached
+from fanfold.jobs import Job
+from fanfold.transport import Blocking
 from fanfold.uploads import FORMS
 from fanfold.values import decode, images_in
 
 _ALL = "all"
+_OF_JOBS = ("detached", "follow", "logs", "out", "result_table")
+"""Options that make a run a job."""
 _FOR_SERVERS = (
     "detached",
     "follow",
+    "logs",
     "environment",
     "owner",
     "script_version",
@@ -70,6 +76,7 @@ _FOR_SERVERS = (
 @click.option("--comments", help="Of a job: what it is for.")
 @click.option("--async", "detached", is_flag=True, help="Submit a job, write its id, and end.")
 @click.option("--follow", is_flag=True, help="Run it as a job, and follow that to its end.")
+@click.option("--logs", is_flag=True, help="… and tell what each call printed, when it ends.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -126,7 +133,7 @@ def _run_there(client: Client, script: str, *, as_json: bool, **told_: Any) -> N
     verb, arguments = _call(told_)
     arguments |= {"func": func, "func_owner": told_["owner"], "graphics": images is not None}
     arguments |= parameters(told_["params"])
-    if not (told_["detached"] or told_["follow"] or out is not None or told_["result_table"]):
+    if not any(told_[name] for name in _OF_JOBS):
         answer = getattr(runs, verb)(**arguments)
         _finish(verb.replace("_", "-"), answer, images, as_json=as_json)
         return
@@ -136,6 +143,8 @@ def _run_there(client: Client, script: str, *, as_json: bool, **told_: Any) -> N
         click.echo(json.dumps({"id": job.id}) if as_json else job.id)
         return
     talk(f"job {job.id}")
+    if told_["logs"]:
+        _tell_logs(job)
     info = job.wait()
     talk(told(info))
     if images is not None:
@@ -154,6 +163,20 @@ def _run_there(client: Client, script: str, *, as_json: bool, **told_: Any) -> N
     if told_["result_table"]:
         talk(f"wrote the table {told_['result_table']}")
     click.get_current_context().exit(ended(info))
+
+
+def _tell_logs(job: Job[Blocking]) -> None:
+    """Tell what calls print, as they end."""
+    try:
+        for outcome in job.ended():
+            for line in filter(None, outcome.log.rstrip("\n").split("\n")):
+                talk(f"[{outcome.index}] {line}")
+    except KeyboardInterrupt:
+        raise Detached(
+            f"Job {job.id} goes on. To follow it: fanfold job watch {job.id}; to end it: fanfold "
+            f"job cancel {job.id}.",
+            details={"job": job.id},
+        ) from None
 
 
 def _run_here(script: str, *, as_json: bool, **told_: Any) -> None:
