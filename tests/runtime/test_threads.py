@@ -95,7 +95,7 @@ def test_there_are_no_more_threads_than_the_limits_allow(
     libraries: Environment, tmp_path: Path
 ) -> None:
     """A library that cannot have its thread hangs or ends the process."""
-    with opened(libraries, tmp_path, preload=("numpy",), cores=64, processes=24) as engine:
+    with opened(libraries, tmp_path, preload=("numpy",), cores=64, processes=48) as engine:
         assert is_so(engine.run(COUNT, **ONCE).value, 3)
     with opened(libraries, tmp_path, preload=("numpy",), cores=64, cpus=1.5) as engine:
         assert is_so(engine.run(COUNT, **ONCE).value, 2)

@@ -49,7 +49,7 @@ def refused(kind: FailureKind, limits: Limits) -> str | None:
         case FailureKind.OUT_OF_FILES:
             return f"out of open files: all {limits.files} are taken"
         case FailureKind.OUT_OF_SPACE:
-            return f"out of temporary space: {limits.tmp_mib} MiB are the limit"
+            return f"out of space: temporary files may take {limits.tmp_mib} MiB"
         case FailureKind.FILE_TOO_LARGE:
             return f"too large a file: a file may have {limits.file_mib} MiB"
         case FailureKind.TOO_MUCH_OUTPUT:  # it came so fast that the limit of files was met first

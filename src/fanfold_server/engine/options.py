@@ -11,7 +11,7 @@ from fanfold_server.engine.port import Work
 from fanfold_server.engine.running import RunLimits
 from fanfold_server.engine.sandbox import THREAD_LIMITS
 
-THREADS_SHARE = 8
+THREADS_SHARE = 16
 """Numerical libraries get one out of so many processes and threads; they hang where one fails."""
 
 
