@@ -56,7 +56,8 @@ worker's sockets, that of frames first, the file that takes its descriptors 1 an
 to which the worker writes "0" before anything else, and so joins its control groups.
 
     server → zygote   {"op":"fork","id":n,"doors":d}  {"op":"kill","id":n}  {"op":"measure","id":n}
-    zygote → server   {"op":"ready",…}  {"op":"forked","id":n,"pid":p}
+    zygote → server   {"op":"outlet"}, once, with the socket that is its way out (`outlet.py`)
+                      {"op":"ready",…}  {"op":"forked","id":n,"pid":p}
                       {"op":"exited","id":n,"status":s,"strays":k,"memory_kib":m,"tmp_kib":t}
                       {"op":"measured","id":n,"cpu_ms":c}
 

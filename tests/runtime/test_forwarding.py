@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Self
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanfold_server.engine.forwarding import MAX_CONNECTIONS, Outlet
-from fanfold_server.model.network import listed
+from fanfold_server.engine.ladder import IsolationMissing
+from fanfold_server.model.environment import Environment
+from fanfold_server.model.network import ScriptNetwork, listed
+from tests.runtime.bench import ladder, opened
 
 LIMIT_S = 10.0
 LISTED = b"a listed host"
@@ -151,3 +156,18 @@ def test_one_sandbox_has_so_many_connections_and_no_more() -> None:
                 writer.close()
 
     asyncio.run(crowd())
+
+
+def test_an_engine_with_a_way_out_leaves_nothing_open(
+    libraries: Environment, tmp_path: Path
+) -> None:
+    """Neither processes nor descriptors; the other tests of ways out share an engine."""
+    try:
+        ladder("bwrap", libraries.prefix)
+    except IsolationMissing as exc:
+        pytest.skip(f"lists need bwrap: {exc}")
+    networks = [ScriptNetwork(grant=listed([f"{name}.example"])) for name in ("a", "b")]
+    source = "import os\ndef f(i): return bool(os.environ['http_proxy'])"
+    with opened(libraries, tmp_path, alone=True, isolation="bwrap", preload=()) as engine:
+        for network in networks:
+            assert engine.run(source, network=network).value is True

@@ -101,7 +101,8 @@ def test_what_is_no_host_is_refused(text: str) -> None:
     "text",
     ["127.0.0.1", "10.1.2.3", "169.254.169.254", "100.100.100.200", "168.63.129.16", "0.0.0.0",  # noqa: S104
      "192.168.1.1", "172.16.0.1", "224.0.0.1", "::1", "::", "fe80::1", "fd00:ec2::254", "ff02::1",
-     "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "2001:0:0:0:0:0:80ff:fffe"],
+     "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::",
+     "64:ff9b:1::7f00:1", "3fff::1", "2001:0:0:0:0:0:80ff:fffe"],
 )  # fmt: skip
 def test_a_name_does_not_lead_to_a_machine_beside_this_one(text: str) -> None:
     """Whoever owns a name on the list can let it stand for any address, at any time."""

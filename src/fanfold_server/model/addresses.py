@@ -9,6 +9,9 @@ IPAddress = IPv4Address | IPv6Address
 # Addresses that stand for an IPv4 address, whichever that is (RFC 6052).
 _NAT64 = IPv6Network("64:ff9b::/96")
 
+# Of those who choose what is behind; not every Python knows that they are nobody's elsewhere.
+_PRIVATE = (IPv6Network("64:ff9b:1::/48"), IPv6Network("3fff::/20"), IPv6Network("5f00::/16"))
+
 _OF_CLOUDS = frozenset({IPv4Address("168.63.129.16")})
 """Public by their number, and yet the machine beside: what it tells is a secret."""
 
@@ -27,6 +30,7 @@ def is_public(address: IPAddress) -> bool:
     address = plain(address)
     if address in _OF_CLOUDS or address.is_multicast:
         return False
-    # What is tunnelled says in its address where it ends.
-    tunnelled = isinstance(address, IPv6Address) and address.teredo is not None
-    return address.is_global and not tunnelled
+    if isinstance(address, IPv4Address):
+        return address.is_global
+    is_private = any(address in range_ for range_ in _PRIVATE)
+    return address.is_global and not is_private and address.teredo is None
