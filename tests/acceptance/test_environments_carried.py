@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import hashlib
 import json
 import os
@@ -153,6 +154,32 @@ def test_it_is_imported_over_http_as_another_name_and_version(
     assert (answer.status_code, answer.json()["errorCode"]) == (409, 2078)
     assert "cannot be had" in answer.json()["errorMessage"]
     assert list((place / "environments" / ".parcels").iterdir()) == []
+
+
+def test_two_imports_at_once_are_built_once(
+    server: Server, root: Caller, place: Path, gone: dict[str, Path]
+) -> None:
+    content = gone["1.0"].read_bytes()
+
+    def bring(_: int) -> int:
+        with server.caller("root") as caller:
+            path = "/api/v1/environments/twice/archive"
+            answer = caller.put(path, content=content, headers=TAR)
+            assert answer.status_code in {200, 202}, answer.text
+            found = answer.json()
+            if "id" in found:
+                found = ended(caller, found["id"])
+            return int(found["version"])
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        assert list(pool.map(bring, range(3), timeout=BUILT_WITHIN_S)) == [1, 1, 1]
+    assert leftovers(place, "twice") == ["1", "1.json", "1.lock", "1.use", "last"]
+    assert root.get("/api/v1/environments/twice").json()["versions"] == [1]
+
+    def is_tidy() -> bool:
+        return list((place / "environments" / ".parcels").iterdir()) == []
+
+    until(is_tidy, SEEN_WITHIN_S, "what was unpacked is gone")
 
 
 def test_an_import_that_is_killed_is_made_again(
