@@ -200,7 +200,7 @@ def group(request: pytest.FixtureRequest) -> Iterator[tuple[Groups, Group]]:
     yield groups, made
     groups.release(made)
     wait_until(groups.tidy, "it is gone")
-    assert not list(tree.own.glob(f"fanfold-{os.getpid()}-*"))
+    assert not list(tree.own.glob(f"{groups.prefix}*"))
 
 
 def joined(group: Group, command: list[str]) -> subprocess.Popen[bytes]:
@@ -236,7 +236,7 @@ def test_groups_of_servers_that_were_killed_are_removed(group: tuple[Groups, Gro
         process.wait()
     abandoned = tree.own / f"fanfold-{process.pid}-0123abcd-1"
     abandoned.mkdir()
-    mine = set(tree.own.glob(f"fanfold-{os.getpid()}-*"))
+    mine = set(tree.own.glob(f"{groups.prefix}*"))
     delegation._remove_abandoned([tree])
     assert not abandoned.exists()
-    assert mine == set(tree.own.glob(f"fanfold-{os.getpid()}-*"))
+    assert mine == set(tree.own.glob(f"{groups.prefix}*"))

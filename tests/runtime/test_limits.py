@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Iterator
@@ -120,6 +119,17 @@ HITS["memory of a child that the kernel kills"] = (
             time.sleep(20)
             os._exit(0)
         if os.waitpid(pid, 0)[1]: raise RuntimeError('the child has ended')""",
+    FailureKind.OUT_OF_MEMORY,
+    r"^out of memory: peak \d+ MiB of 256 MiB at index 2",
+)
+HITS["memory of a child that nobody waits for"] = (
+    """
+        if os.fork() == 0:
+            held = mmap.mmap(-1, 600 << 20)
+            for at in range(0, 600 << 20, 4 << 20): held[at : at + (4 << 20)] = bytes(4 << 20)
+            time.sleep(20)
+            os._exit(0)
+        time.sleep(20)""",
     FailureKind.OUT_OF_MEMORY,
     r"^out of memory: peak \d+ MiB of 256 MiB at index 2",
 )
@@ -287,9 +297,9 @@ def members(groups: Groups) -> list[set[int]]:
 
 
 def ours(groups: Groups) -> list[Path]:
-    """Return the directories of this process's groups."""
+    """Return the directories of these groups."""
     trees: tuple[Tree, ...] = groups._trees
-    return [p for tree in trees for p in tree.own.glob(f"fanfold-{os.getpid()}-*")]
+    return [place for tree in trees for place in tree.own.glob(f"{groups.prefix}*")]
 
 
 def test_a_share_of_the_processors_is_kept(libraries: Environment, tmp_path: Path) -> None:

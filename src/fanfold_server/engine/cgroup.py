@@ -154,15 +154,16 @@ class Groups:
     Args:
         trees: where; the first with the controller of memory.
         missing: controller → why it is not used.
+
+    Attributes:
+        prefix: what the names of its groups begin with, and nobody else's.
     """
 
     def __init__(self, trees: Iterable[Tree], missing: Mapping[str, str] | None = None) -> None:
         self._trees = tuple(trees)
         self._missing = dict(missing or {})
-        self._names = (
-            f"{PREFIX}{os.getpid()}-{secrets.token_hex(4)}-{number}"
-            for number in itertools.count(1)
-        )
+        self.prefix = f"{PREFIX}{os.getpid()}-{secrets.token_hex(4)}-"
+        self._numbers = itertools.count(1)
         self._leaving: list[Group] = []
 
     @property
@@ -172,7 +173,7 @@ class Groups:
     def make(self, limits: Limits) -> Group:
         """Make the group of one worker. Raises OSError."""
         self.tidy()
-        name = next(self._names)
+        name = f"{self.prefix}{next(self._numbers)}"
         places: dict[Tree, Path] = {}
         group = Group(places)
         try:
