@@ -12,7 +12,8 @@ import datetime as dt
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import count
 from typing import Any
 
 _DELIMITERS = (",", ";", "\t", "|")
@@ -178,7 +179,8 @@ def _groups(table: Any, by: Sequence[str], *, numbered: bool) -> tuple[list[int]
     starts = [at for at, row in enumerate(rows) if at == 0 or row != rows[at - 1]]
     keys = ["_".join(_text(column[at]) for column in columns) for at in starts]
     if numbered and len(set(keys)) < len(keys):
-        keys = ["%s_%d" % (key, number) for number, key in enumerate(keys, 1)]
+        runs: dict[str, Iterator[int]] = {}
+        keys = ["%s_%d" % (key, next(runs.setdefault(key, count(1)))) for key in keys]
     return starts, _unique(keys)
 
 

@@ -187,6 +187,10 @@ def test_chunks_have_at_most_so_many_rows(ada: Caller, rows: int, chunks: int) -
 
 
 def test_w13_order_by_cuts_groups_into_numbered_fragments(ada: Caller) -> None:
+    """The runs of each value are counted: `versicolor_7` and `versicolor_8` are both printed.
+
+    With one number for all, two of the same value could not follow one another.
+    """
     body = {
         "input": "select * from IRIS",
         "parameters": FRAME,
@@ -195,13 +199,17 @@ def test_w13_order_by_cuts_groups_into_numbered_fragments(ada: Caller) -> None:
         "parallelFlag": True,
     }
     found = result(run(ada, "group-apply/group_fragment", body))
-    assert all(re.fullmatch(r"(setosa|versicolor|virginica)_\d+", key) for key in found)
-    numbers = sorted(int(key.rpartition("_")[2]) for key in found)
-    assert numbers == list(range(1, len(found) + 1))
     assert sum(records[0]["COUNT"] for records in found.values()) == 150
-    by_number = sorted(found.items(), key=lambda entry: int(entry[0].rpartition("_")[2]))
-    lengths = [records[0]["SEPAL_LENGTH"] for _, records in by_number]
-    assert lengths == sorted(lengths)
+    numbers: dict[str, list[tuple[int, float]]] = {}
+    for key, records in found.items():
+        species, _, number = key.rpartition("_")
+        assert records[0]["SPECIES"] == species
+        numbers.setdefault(species, []).append((int(number), records[0]["SEPAL_LENGTH"]))
+    assert set(numbers) == {"setosa", "versicolor", "virginica"}
+    for fragments in numbers.values():
+        assert [number for number, _ in fragments] == list(range(1, len(fragments) + 1))
+        lengths = [length for _, length in fragments]
+        assert lengths == sorted(lengths)
 
 
 def test_order_within_keeps_groups_whole(ada: Caller) -> None:

@@ -180,6 +180,6 @@ async def test_order_by_fragments_groups_or_sorts_within(
     values = [rows[run[0]][0] for run in runs]
     keys = [key_of((value,)) for value in values]
     if len(set(values)) < len(values):
-        assert list(found) == [f"{key}_{n}" for n, key in enumerate(keys, 1)]
+        assert list(found) == [f"{key}_{keys[: i + 1].count(key)}" for i, key in enumerate(keys)]
     elif len(set(keys)) == len(keys):
         assert list(found) == keys

@@ -295,8 +295,8 @@ class GroupApply(FanOut):
         Field(
             description="Columns, separated by commas, by which the input is sorted first. As on "
             "the compatible wire, every run of equal values in `groupBy` is then a group of its "
-            "own, and keys are numbered if a value has several runs: `versicolor_8`. See "
-            "`orderWithin`.",
+            "own; if a value has several, keys are numbered, each value's from 1: `versicolor_8`. "
+            "See `orderWithin`.",
             max_length=MAX_NAMES,
         ),
     ] = None

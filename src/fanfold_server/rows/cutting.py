@@ -5,8 +5,9 @@ Order, groups and their edges are found by DuckDB in streams; rows never become 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +209,8 @@ def _groups(
     starts: list[int] = found.column(0).to_pylist()
     keys: list[str] = found.column(1).to_pylist()
     if numbered and len(set(keys)) < len(keys):
-        keys = [f"{key}_{number}" for number, key in enumerate(keys, 1)]
+        runs: dict[str, Iterator[int]] = {}
+        keys = [f"{key}_{next(runs.setdefault(key, count(1)))}" for key in keys]
     return starts, _unique(keys)
 
 

@@ -57,9 +57,9 @@ class RowSource(Protocol):
         Nulls are equal to one another. Names are matched without regard to case. Without `order`
         groups come in ascending order of their values, nulls last, and rows within a group as the
         query gives them. With `order` the input is sorted by it first, and every run of equal
-        values becomes a group: if a value has several runs, all keys get the running number of
-        their group from 1 (`versicolor_8`). With `order_within`, groups stay whole and the rows of
-        each are sorted.
+        values becomes a group: if a value has several runs, all keys are numbered, the runs of each
+        value from 1 (`versicolor_8`). With `order_within`, groups stay whole and the rows of each
+        are sorted.
         """
         ...
 
