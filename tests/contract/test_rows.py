@@ -7,6 +7,7 @@ import os
 import signal
 from array import array
 from collections.abc import AsyncIterator
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import ipc
 
-from fanfold_server.model.errors import InvalidQuery, InvalidTable, UnknownColumn
+from fanfold_server.model.errors import InvalidQuery, InvalidTable, UnknownColumn, UnsupportedColumn
 from fanfold_server.model.rows import Query, Rowset
 from tests.contract.rows import Data, data_process
 
@@ -223,6 +224,40 @@ async def test_types_keep_their_meaning(data: Data) -> None:
     assert row["e"] == "u"
     assert row["zoned"].isoformat() == "2026-01-02T01:04:05+00:00"
     assert row["nothing"] is None
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        "date 'infinity'",
+        "date '-infinity'",
+        "timestamp 'infinity'",
+        "timestamptz '-infinity'",
+        "timestamp_s 'infinity'",
+        "timestamp_ms '-infinity'",
+        "timestamp_ns 'infinity'",
+        "date '10000-01-01'",
+        "timetz '01:02:03+02'",
+        "{'inside': [timetz '01:02:03+02']}",
+        "map {'inside': '101'::bit}",
+        "'101'::bit",
+        "12::bignum",
+        "union_value(a := 1)",
+    ],
+)
+async def test_what_cannot_be_carried_names_the_column(data: Data, column: str) -> None:
+    """Else the function would be given another time, or bytes that mean nothing to it."""
+    with pytest.raises(UnsupportedColumn, match='"odd"'):
+        await data.rows.whole(Query(text=f"SELECT 1 AS a, {column} AS odd"), reader="ANN")
+
+
+async def test_every_time_of_the_calendar_is_carried(data: Data) -> None:
+    query = (
+        "SELECT date '0001-01-01' AS a, timestamp '9999-12-31 23:59:59.999999' AS b,"
+        " NULL::timestamptz AS c, [1, 2]::INT[2] AS d"
+    )
+    (row,) = read(await data.rows.whole(Query(text=query), reader="ANN"))
+    assert row == {"a": date.min, "b": datetime.max, "c": None, "d": [1, 2]}
 
 
 @pytest.mark.parametrize(

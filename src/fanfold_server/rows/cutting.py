@@ -13,15 +13,19 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+from duckdb.sqltypes import DuckDBPyType
 
 from fanfold_server.model.errors import UnsupportedColumn
 from fanfold_server.rows.columns import check_columns, resolve
 from fanfold_server.rows.gate import bind, quoted, translate
 from fanfold_server.rows.instance import lock
+from fanfold_server.rows.session import check_times, unsupported
 from fanfold_server.rows.spooling import MIB, rows_file, too_large, write_offsets
 
 CELLS_A_BATCH = 1 << 22
 ROWS_A_BATCH = 1 << 20
+_NESTED = frozenset({"array", "list", "map", "struct", "union"})
+_UNCARRIED = frozenset({"bignum", "bit", "time with time zone"})
 _ROW = "fanfold_row"
 _SORTED = "fanfold_sorted"
 _SPOOLED = "fanfold_spooled"
@@ -73,6 +77,7 @@ def run(
         relation = connection.sql(text)
         columns = list(relation.columns)
         check_columns(columns)
+        _check_kinds(relation)
         by = resolve(columns, cut.by, "groupBy")
         order = resolve(columns, cut.order, "orderBy")
         if by:
@@ -180,9 +185,27 @@ def _write(reader: pa.RecordBatchReader, path: Path, limit_mib: int, is_stopped:
         for batch in reader:
             if is_stopped():
                 raise duckdb.InterruptException
+            for column, values in zip(schema.names, batch.columns, strict=True):
+                check_times(column, values)
             if not file.write(batch):
                 raise too_large(limit_mib)
     return file.rows
+
+
+def _check_kinds(relation: duckdb.DuckDBPyRelation) -> None:
+    """Refuse types of which Arrow gets no more than the bytes: a zone or a length would be lost."""
+    for column, kind in zip(relation.columns, relation.types, strict=True):
+        if any(part.id in _UNCARRIED for part in _parts(kind)):
+            raise unsupported(column, f"is of type {kind}", "cast it, to VARCHAR for example")
+
+
+def _parts(kind: DuckDBPyType) -> Iterator[DuckDBPyType]:
+    """Yield a type and those that it consists of."""
+    yield kind
+    if kind.id in _NESTED:
+        for _, part in kind.children:
+            if isinstance(part, DuckDBPyType):  # an array's size is among them
+                yield from _parts(part)
 
 
 def _check_type(column: pa.Field) -> None:

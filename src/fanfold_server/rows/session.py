@@ -19,8 +19,10 @@ CONNECT_S: Final = 10
 
 CELLS_A_BATCH: Final = 1 << 20
 ROWS_A_BATCH: Final = 1 << 16
-_FIRST_YEAR: Final = -62_135_596_800_000_000
-_LAST_YEAR: Final = 253_402_300_799_999_999
+_FIRST_YEAR_NS: Final = -62_135_596_800_000_000_000
+_LAST_YEAR_NS: Final = 253_402_300_799_999_999_999
+_INFINITY: Final = 2**63 - 1
+_NANOSECONDS: Final = {"s": 10**9, "ms": 10**6, "us": 1000, "ns": 1}
 _EXACT_DIGITS: Final = 15
 
 
@@ -124,14 +126,21 @@ def check_times(name: str, values: pa.Array) -> None:
         UnsupportedColumn: there is one.
     """
     if pa.types.is_date32(values.type):
-        values = values.cast(pa.int32()).cast(pa.int64())
-        values = pc.multiply(values, 86_400_000_000)
+        ticks, nanoseconds = values.cast(pa.int32()), 86_400_000_000_000
     elif pa.types.is_timestamp(values.type):
-        values = values.cast(pa.int64())
+        ticks, nanoseconds = values.cast(pa.int64()), _NANOSECONDS[values.type.unit]
     else:
         return
-    ends = pc.min_max(values).as_py()
-    if ends["min"] is not None and (ends["min"] < _FIRST_YEAR or ends["max"] > _LAST_YEAR):
+    ends = pc.min_max(ticks).as_py()
+    if ends["min"] is None:
+        return
+    first, last = ends["min"], ends["max"]
+    if (
+        first * nanoseconds < _FIRST_YEAR_NS
+        or last * nanoseconds > _LAST_YEAR_NS
+        or first <= -_INFINITY
+        or last >= _INFINITY
+    ):
         raise unsupported(
             name, "holds a time beyond the years 1 to 9999 (or infinity)", "leave it out"
         )
