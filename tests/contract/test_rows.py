@@ -111,6 +111,20 @@ async def test_an_order_that_breaks_no_group_leaves_plain_keys(data: Data) -> No
     assert rowset.keys == ("setosa", "virginica")
 
 
+@pytest.mark.parametrize("names", [("fanfold_row", "fanfold_edge"), ("c1", "c0"), ("a", "A")])
+async def test_columns_may_have_any_names(data: Data, names: tuple[str, str]) -> None:
+    """Not even those that the cutting itself uses, or such as differ in case alone, get lost."""
+    first, second = names
+    values = "(VALUES (1, 8), (2, 7), (1, 6)) AS t(x, y)"
+    query = Query(text=f'SELECT x AS "{first}", y AS "{second}" FROM {values}')
+    rowset = await data.rows.groups(query, reader="ANN", by=[first])
+    assert rowset.keys == ("1", "2")
+    assert [[row[second] for row in call] for call in calls(rowset)] == [[8, 6], [7]]
+    rowset = await data.rows.groups(query, reader="ANN", by=[first, first], order=[second])
+    assert rowset.keys == ("1_1_1", "2_2_1", "1_1_2")
+    assert read(rowset)[0] == {first: 1, second: 6}
+
+
 async def test_order_within_sorts_whole_groups(data: Data) -> None:
     await data.load("ANN", "IRIS", IRIS)
     rowset = await data.rows.groups(
@@ -256,8 +270,9 @@ async def test_every_time_of_the_calendar_is_carried(data: Data) -> None:
         "SELECT date '0001-01-01' AS a, timestamp '9999-12-31 23:59:59.999999' AS b,"
         " NULL::timestamptz AS c, [1, 2]::INT[2] AS d"
     )
+    last = datetime(9999, 12, 31, 23, 59, 59, 999_999)  # noqa: DTZ001  the column has no zone
     (row,) = read(await data.rows.whole(Query(text=query), reader="ANN"))
-    assert row == {"a": date.min, "b": datetime.max, "c": None, "d": [1, 2]}
+    assert row == {"a": date.min, "b": last, "c": None, "d": [1, 2]}
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def run(
         by = resolve(columns, cut.by, "groupBy")
         order = resolve(columns, cut.order, "orderBy")
         if by:
-            relation = connection.sql(_sorted(text, by, order, within=cut.order_within))
+            relation = connection.sql(_sorted(text, columns, by, order, within=cut.order_within))
         reader = relation.to_arrow_reader(_rows_a_batch(len(columns)))
         rows = _write(reader, path, limit_mib, is_stopped)
         connection.execute("ROLLBACK")
@@ -122,7 +122,8 @@ def cut_file(
             columns = list(table.column_names)
             by = resolve(columns, cut.by, "groupBy")
             order = resolve(columns, cut.order, "orderBy")
-            text = _sorted(f"SELECT * FROM {_SPOOLED}", by, order, within=cut.order_within)
+            spooled = f"SELECT * FROM {_SPOOLED}"
+            text = _sorted(spooled, columns, by, order, within=cut.order_within)
             reader = connection.sql(text).to_arrow_reader(_rows_a_batch(len(columns)))
             rows = _write(reader, path, limit_mib, is_stopped)
             connection.unregister(_SPOOLED)
@@ -162,13 +163,22 @@ def _finish(
     }
 
 
-def _sorted(text: str, by: Sequence[str], order: Sequence[str], *, within: bool) -> str:
-    """Sort the input so that groups are runs, or as `order` says; else rows keep their order."""
+def _sorted(
+    text: str, columns: Sequence[str], by: Sequence[str], order: Sequence[str], *, within: bool
+) -> str:
+    """Sort the input so that groups are runs, or as `order` says; else rows keep their order.
+
+    Columns are known by their places meanwhile: any name may be among them, and two may differ in
+    case alone, which DuckDB would not tell apart.
+    """
     first = [*by, *order] if within or not order else order
-    keys = ", ".join(f"{quoted(column)} ASC NULLS LAST" for column in dict.fromkeys(first))
+    places = dict.fromkeys(columns.index(column) for column in first)
+    keys = ", ".join(f"t.c{place} ASC NULLS LAST" for place in places)
+    names = ", ".join(f"c{place}" for place in range(len(columns)))
+    given = ", ".join(f"t.c{place} AS {quoted(name)}" for place, name in enumerate(columns))
     return (
-        f"SELECT * EXCLUDE ({_ROW}) FROM (SELECT *, row_number() OVER () AS {_ROW} FROM ({text}\n))"
-        f" ORDER BY {keys}, {_ROW}"
+        f"SELECT {given} FROM (SELECT *, row_number() OVER () AS {_ROW} FROM ({text}\n)"
+        f" AS s({names})) AS t ORDER BY {keys}, t.{_ROW}"
     )
 
 
@@ -223,10 +233,11 @@ def _groups(
 ) -> tuple[list[int], list[str]]:
     """Find the edges of the groups in a sorted file, and name each."""
     with pa.memory_map(str(path)) as mapped:
-        table = pa.ipc.open_file(mapped).read_all().select(list(dict.fromkeys(by)))
-        connection.register(_SORTED, table)
+        table = pa.ipc.open_file(mapped).read_all().select(by)
+        names = [f"c{place}" for place in range(len(by))]
+        connection.register(_SORTED, table.rename_columns(names))
         try:
-            found = connection.sql(_edges(by)).to_arrow_table()
+            found = connection.sql(_edges(names)).to_arrow_table()
         finally:
             connection.unregister(_SORTED)
     starts: list[int] = found.column(0).to_pylist()
@@ -237,9 +248,8 @@ def _groups(
     return starts, _unique(keys)
 
 
-def _edges(by: Sequence[str]) -> str:
+def _edges(columns: Sequence[str]) -> str:
     """Ask where a group begins, and for its key: the values as text, joined with `_`."""
-    columns = [quoted(column) for column in by]
     changed = " OR ".join(f"{column} IS DISTINCT FROM lag({column}) OVER ()" for column in columns)
     texts = ", ".join(f"coalesce(CAST({column} AS VARCHAR), 'null')" for column in columns)
     return (
