@@ -27,6 +27,7 @@ from fanfold_server.cli_errors import clear_errors
 from fanfold_server.demo.command import demo
 from fanfold_server.doctor import doctor
 from fanfold_server.verbs.audit import audit
+from fanfold_server.verbs.place import json_option, write_line
 from fanfold_server.verbs.sources import source
 from fanfold_server.verbs.tokens import token
 
@@ -310,12 +311,18 @@ def user_add(name: str, role: str, password_stdin: bool, **place: object) -> Non
 
 
 @user.command("list")
+@json_option
 @_place_options
-def user_list(**place: object) -> None:
+def user_list(*, as_json: bool, **place: object) -> None:
     """List all accounts: name, role, state, since when."""
     for account in _with_access(place, lambda access: access.list_users()):
-        state = "disabled" if account.disabled else "enabled"
-        click.echo(f"{account.name}\t{account.role}\t{state}\t{account.created:%Y-%m-%dT%H:%M:%SZ}")
+        line = {
+            "name": account.name,
+            "role": account.role,
+            "state": "disabled" if account.disabled else "enabled",
+            "created": f"{account.created:%Y-%m-%dT%H:%M:%SZ}",
+        }
+        write_line(line, as_json=as_json)
 
 
 @user.command("disable")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 import uuid
@@ -217,6 +218,8 @@ def test_the_operator_makes_lists_and_revokes(server: Server, alice: Caller) -> 
     listed = run_fanfold("access-token", "list", *place).stdout
     assert "ops\trun\tfor_ops/ALICE\t" in listed
     assert text not in listed
+    told = json.loads(run_fanfold("access-token", "list", "--json", *place).stdout)
+    assert (told["name"], told["scopes"], told["script"]) == ("ops", "run", "for_ops/ALICE")
     run_fanfold("access-token", "revoke", "ops", *place)
     assert "ops" not in run_fanfold("access-token", "list", *place).stdout
     failed = run_fanfold("access-token", "revoke", "ops", *place, is_expected_to_fail=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -116,6 +117,11 @@ def test_accounts_are_added_listed_and_changed(data: Path) -> None:
     assert [line[:3] for line in lines] == [
         ["ALICE", "developer", "enabled"],
         ["ROOT", "admin", "enabled"],
+    ]
+    told = [json.loads(line) for line in did("user", "list", "--json").splitlines()]
+    assert [(each["name"], each["role"], each["state"]) for each in told] == [
+        ("ALICE", "developer", "enabled"),
+        ("ROOT", "admin", "enabled"),
     ]
     did("user", "disable", "Alice")
     assert "ALICE\tdeveloper\tdisabled" in did("user", "list")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,6 +19,9 @@ data_option = click.option(
     type=click.Path(path_type=Path),
     help="Directory of the server's state.  [FANFOLD_DATA]",
 )
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object for each, in place of a line."
+)
 _database_option = click.option(
     "--database",
     help="Address of a PostgreSQL in place of the file there.  [FANFOLD_DATABASE]",
@@ -27,6 +31,11 @@ _database_option = click.option(
 def place_options(command: C) -> C:
     """Let a command be told which database; it gets what it is told as `**place`."""
     return data_option(_database_option(command))
+
+
+def write_line(members: Mapping[str, str], *, as_json: bool) -> None:
+    """Write an entry of a list: its members by tabs, or as JSON."""
+    click.echo(json.dumps(members) if as_json else "\t".join(members.values()))
 
 
 def settings_of(**given: object) -> Settings:

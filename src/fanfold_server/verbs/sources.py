@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from fanfold_server.cli_errors import clear_errors
-from fanfold_server.verbs.place import place_options, settings_of
+from fanfold_server.verbs.place import json_option, place_options, settings_of, write_line
 
 if TYPE_CHECKING:
     from fanfold_server.model.actor import Actor
@@ -82,22 +82,29 @@ def source_add(
 
 
 @source.command("list")
+@json_option
 @place_options
-def source_list(**place: object) -> None:
+def source_list(*, as_json: bool, **place: object) -> None:
     """List name, kind, address, whence the password comes, and who may use it."""
 
-    async def gather(sources: DataSources, actor: Actor) -> list[str]:
+    async def gather(sources: DataSources, actor: Actor) -> list[dict[str, str]]:
         lines = []
         for each in await sources.listing(actor):
             grants = await sources.grants(actor, each.name)
             users = ",".join(grant.grantee or "PUBLIC" for grant in grants) or "-"
             lines.append(
-                f"{each.name}\t{each.kind}\t{each.url}\t{each.password or 'no password'}\t{users}"
+                {
+                    "name": each.name,
+                    "kind": str(each.kind),
+                    "url": each.url,
+                    "passwordFrom": each.password or "no password",
+                    "users": users,
+                }
             )
         return lines
 
     for line in _act(place, gather):
-        click.echo(line)
+        write_line(line, as_json=as_json)
 
 
 @source.command("test")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from fanfold_server.cli_errors import clear_errors
-from fanfold_server.verbs.place import place_options, settings_of
+from fanfold_server.verbs.place import json_option, place_options, settings_of, write_line
 
 if TYPE_CHECKING:
     from fanfold_server.service.library import Library
@@ -75,20 +75,24 @@ def token_create(
 
 @token.command("list")
 @_user_option
+@json_option
 @place_options
-def token_list(user: str, **place: object) -> None:
+def token_list(user: str, *, as_json: bool, **place: object) -> None:
     """List an account's tokens: name, scopes, script, end."""
 
-    async def listing(tokens: AccessTokens, _: Library) -> list[str]:
+    async def listing(tokens: AccessTokens, _: Library) -> list[dict[str, str]]:
         return [
-            f"{one.name}\t{','.join(sorted(one.scopes))}\t"
-            f"{'/'.join(reversed(one.script)) if one.script else '*'}\t"
-            f"{one.expires:%Y-%m-%dT%H:%M:%SZ}"
+            {
+                "name": one.name,
+                "scopes": ",".join(sorted(one.scopes)),
+                "script": "/".join(reversed(one.script)) if one.script else "*",
+                "expires": f"{one.expires:%Y-%m-%dT%H:%M:%SZ}",
+            }
             for one in await tokens.listing(user)
         ]
 
     for line in _with_tokens(place, listing):
-        click.echo(line)
+        write_line(line, as_json=as_json)
 
 
 @token.command("revoke")
