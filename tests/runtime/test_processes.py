@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -221,3 +222,24 @@ def test_one_call_in_a_hundred_that_kills_its_worker_is_convicted_alone(engine: 
     record = engine.run(source, count=1_000, degree=4)
     assert record.failures.keys() == {i for i in range(1, 1_001) if i % 100 == 50}
     assert len(record.texts) == 990
+
+
+@pytest.mark.parametrize("isolation", ["auto", "confined", "basic"])
+def test_variables_of_an_environment_reach_nothing_that_has_the_servers_rights(
+    libraries: Environment, tmp_path: Path, isolation: str
+) -> None:
+    """A variable can name a library that every program loads which is started with it.
+
+    The loader is asked for a report instead, which it writes with the rights of each program.
+    """
+    if os.geteuid() != 0:
+        pytest.skip("an ordinary user's server has no other rights than its workers")
+    with opened(libraries, tmp_path, isolation=isolation, preload=()) as engine:
+        report = engine.shared / "loaded"
+        asked = {"LD_DEBUG": "libs", "LD_DEBUG_OUTPUT": str(report), "LAB_LEVEL": "a b\nc"}
+        environment = replace(libraries, variables=asked)
+        source = "import os\ndef f(i): return [os.environ['LAB_LEVEL'], os.getuid()]"
+        assert engine.run(source, environment=environment).value[0] == "a b\nc"
+        owners = {path.stat().st_uid for path in engine.shared.glob("loaded.*")}
+        assert owners
+        assert 0 not in owners

@@ -140,8 +140,10 @@ def test_more_than_names_and_versions_is_for_administrators(word: str) -> None:
     )
     with pytest.raises(InvalidEnvironment, match="administrator"):
         refuse_beyond_names(recipe_of([word]))
-    with pytest.raises(InvalidEnvironment, match="administrator"):
-        refuse_beyond_names(recipe_of(["six"], channels=["file:///channel"]))
+    refuse_beyond_names(recipe_of(["six"], channels=["conda-forge", "bioconda"]))
+    for channel in ("file:///channel", "somebody", "conda-forge/label/somebody"):
+        with pytest.raises(InvalidEnvironment, match="administrator"):
+            refuse_beyond_names(recipe_of(["six"], channels=["conda-forge", channel]))
 
 
 def test_the_digest_tells_recipes_apart() -> None:

@@ -12,6 +12,7 @@ import os
 import secrets
 import socket
 import stat
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,9 @@ THREAD_LIMITS = (
     "VECLIB_MAXIMUM_THREADS",
     "POLARS_MAX_THREADS",
 )
+
+
+_ENV = "/usr/bin/env"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +177,7 @@ class Sandbox:
         writable = [path for path in opened.writable if path.exists()]
         if bubble is not None:
             command = bubble.around(
-                command,
+                _given(environment.variables, command),
                 places=places,
                 home=home,
                 bundle=bundle,
@@ -221,7 +225,7 @@ class Sandbox:
         return self._ladder.bubble is not None
 
     def variables(self, environment: Environment, home: Path) -> dict[str, str]:
-        """Return the whole environment of a zygote; nothing of the server's own leaks in."""
+        """Return what a zygote is started with; nothing of the server's own leaks in."""
         prefix = environment.prefix
         variables = {
             "PATH": f"{prefix / 'bin'}:/usr/local/bin:/usr/bin:/bin",
@@ -239,7 +243,8 @@ class Sandbox:
             variables |= {"CONDA_PREFIX": str(prefix), "CONDA_DEFAULT_ENV": environment.name}
         else:
             variables["VIRTUAL_ENV"] = str(prefix)
-        return variables | environment.variables
+        # Behind bubblewrap they are given last: see `_given`.
+        return variables if self._ladder.bubble is not None else variables | environment.variables
 
     def describe(self) -> dict[str, Any]:
         """Return the rung and what is missing, for /health and the log."""
@@ -323,3 +328,14 @@ def _is_reachable(path: Path) -> bool:
     """Tell whether everyone may read the file and pass through every directory on the way."""
     folders = all(folder.stat().st_mode & stat.S_IXOTH for folder in path.absolute().parents)
     return folders and bool(path.stat().st_mode & stat.S_IROTH)
+
+
+def _given(variables: Mapping[str, str], command: list[str]) -> list[str]:
+    """Return a command that has variables which nothing before it has.
+
+    One can name a library that is loaded into every program that is started with it, and what
+    changes the user id still has the server's rights.
+    """
+    if not variables:
+        return command
+    return [_ENV, "--", *(f"{name}={value}" for name, value in variables.items()), *command]

@@ -22,6 +22,8 @@ PYPROJECT_TOML = "pyproject.toml"
 FORMATS = (ENVIRONMENT_YML, REQUIREMENTS_TXT, PYPROJECT_TOML)
 
 DEFAULT_CHANNEL = "conda-forge"
+REVIEWED_CHANNELS = (DEFAULT_CHANNEL, "bioconda")
+"""What is published there, others have looked at; any name may be taken by anybody."""
 
 _OPTIONS = {
     "-i": "--index-url",
@@ -35,7 +37,6 @@ _PYTHON = re.compile(r"python\s*(==|=|>=)?\s*(\d+\.\d+(?:\.\d+)?)?(?:\.\*)?")
 _REQUIREMENT = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[\w\s,.-]*\])?\s*\(?\s*([<>=!~][\w\s.,*+!<>=~-]*)?\)?\s*(;.*)?"
 )
-_PLAIN_CHANNEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._-]+)*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -121,18 +122,27 @@ def recipe_of(
 def refuse_beyond_names(recipe: Recipe) -> None:
     """Refuse whatever is more than names and versions: paths, addresses, options.
 
+    And channels that anybody may publish in: the interpreter that compiles the packages comes from
+    there, and it does so with the server's rights.
+
     Raises:
         InvalidEnvironment: names it.
     """
+    foreign = [channel for channel in recipe.channels if channel not in REVIEWED_CHANNELS]
+    if foreign:
+        raise InvalidEnvironment(
+            f'"{foreign[0]}": the channels may be {" and ".join(REVIEWED_CHANNELS)}; an '
+            "administrator may give others.",
+            field="channels",
+        )
     strange = [
         *recipe.options,
         *(word for word in recipe.requirements if not _REQUIREMENT.fullmatch(word)),
         *(word for word in recipe.packages if "/" in word or "::" in word),
-        *(channel for channel in recipe.channels if not _PLAIN_CHANNEL.fullmatch(channel)),
     ]
     if strange:
         raise InvalidEnvironment(
-            f'"{strange[0]}": only names of packages and channels, with versions, may stand here; '
+            f'"{strange[0]}": only names of packages, with versions, may stand here; '
             "an administrator may give addresses and options.",
             field="spec",
         )
