@@ -53,7 +53,8 @@ def client_methods() -> Iterator[str]:
     for name, title, kind in _PARTS:
         yield f"## {title}: `{name}`"
         yield ""
-        yield from _text(kind)
+        # the client's own text stands above, at its constructor; what it has, at its parent
+        yield from _text(kind.__mro__[1] if kind is client.Client else kind)
         for method, (signature, doc, gives_many) in sorted(_methods(kind).items()):
             yield f"### `{name}.{method}{signature}`"
             yield ""
