@@ -231,9 +231,9 @@ def test_what_a_run_is_asked_with_is_understood_or_refused(
     assert isinstance(passed, dict)
     assert not any(name.startswith("oml_") for name in passed), "control arguments stay here"
     given_text = members.get("parameters")
-    given_members = (
-        json.loads(given_text) if isinstance(given_text, str) and given_text.strip() else given_text
-    )
+    given_members = given_text
+    if isinstance(given_text, str):
+        given_members = json.loads(given_text) if given_text.strip() else None
     for name, value in (given_members or {}).items():
         if not name.startswith("oml_"):
             assert json.loads(asked.parameters)[name] == value
