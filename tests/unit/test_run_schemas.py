@@ -18,7 +18,7 @@ from fanfold_server.http.run_schemas import (
     read_run,
 )
 from fanfold_server.http.strict import MAX_DEPTH
-from fanfold_server.model.apply import OnError, ServiceLevel
+from fanfold_server.model.apply import Groups, OnError, ServiceLevel
 from fanfold_server.model.errors import InvalidBody, InvalidField, InvalidParameters
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -252,3 +252,50 @@ def test_the_document_shows_every_member_with_words_and_a_valid_example(verb: st
         assert set(schema["properties"]) == set(BODIES[verb].model_fields)
         assert all(member["description"] for member in schema["properties"].values())
         read_run(verb, "v1", json.dumps(schema["example"]).encode(), strict=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("GENDER, YEAR", ["GENDER", "YEAR"]),
+        ('"a,b"', ["a,b"]),
+        (' "a, b" ,c, "say ""hi"", you" ', ["a, b", "c", 'say "hi", you']),
+        ('a"b', ['a"b']),
+        ('"a"b,"c', ['"a"b', '"c']),
+    ],
+)
+def test_names_of_columns_may_hold_commas_in_quotes(text: str, names: list[str]) -> None:
+    read = _read("group-apply", input="T", groupBy=text, orderBy=text)
+    assert isinstance(read.split, Groups)
+    assert list(read.split.by) == list(read.split.order) == names
+
+
+@pytest.mark.parametrize("text", [",", "a,", ",a", "a,,b", '""', '"a","",b'])
+def test_a_column_without_a_name_is_refused(text: str) -> None:
+    with pytest.raises(InvalidField, match="groupBy"):
+        _read("group-apply", input="T", groupBy=text)
+
+
+@pytest.mark.parametrize(
+    ("condition", "words"),
+    [
+        ({"se": 0}, 'The member "stopWhen.se" is 0; it should be greater than 0.'),
+        (
+            {"se": 1, "min_calls": 5},
+            'The member "stopWhen.min_calls" does not exist; there are se, relativeSe, minCalls,',
+        ),
+        ({}, 'The member "stopWhen" is {}; it should hold "se" or "relativeSe".'),
+        (5, 'The member "stopWhen" is 5; it should be an object.'),
+    ],
+)
+def test_what_is_wrong_within_a_condition_is_named_with_its_place(
+    condition: object, words: str
+) -> None:
+    with pytest.raises(InvalidField) as caught:
+        _read("index-apply", times=3, asyncFlag=True, stopWhen=condition)
+    assert caught.value.message.startswith(words)
+
+
+def test_a_nul_is_refused_in_words() -> None:
+    with pytest.raises(InvalidField, match="it should have no NUL character"):
+        _read("index-apply", times=3, comments="a\0b")

@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 
 from fanfold_server.http.answers import Json
 from fanfold_server.http.errors import error_body, error_headers, status_of
+from fanfold_server.http.strict import NO_NUL
 from fanfold_server.model.errors import (
     BodyTooLarge,
     CallerError,
@@ -143,6 +144,8 @@ def complaint(error: dict[str, Any], members: Sequence[str]) -> str:
             near = difflib.get_close_matches(str(error["loc"][-1]), members, n=1)
             guess = f'; did you mean "{near[0]}"?' if near else "."
             return f"does not exist; there are {', '.join(members)}{guess}"
+        case "string_pattern_mismatch" if error["ctx"]["pattern"] == NO_NUL:
+            return f"is {_shown(error['input'])}; it should have no NUL character."
         case _:
             message = str(error["msg"])  # "Input should be …", "String should have …"
             wanted = message.partition(" should ")[2] or f"be right: {message}"

@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from fanfold_server.http.run_bodies import INT32_MAX, StopCondition
 from fanfold_server.http.schemas import iso_ms
+from fanfold_server.http.strict import NO_NUL
 from fanfold_server.model.job import WITH_RESULT, Job, JobState, TableState
 from fanfold_server.service.jobs import ErrorGroup, OutcomeEntry
 from fanfold_server.service.progress import progress_of
@@ -42,7 +43,7 @@ class OmlFilter(BaseModel):
             description="A pattern for the comments, in which `%` stands for any text and `_` for "
             "any character.",
             max_length=4000,
-            pattern="^[^\\x00]*$",
+            pattern=NO_NUL,
         ),
     ] = None
     age: Annotated[

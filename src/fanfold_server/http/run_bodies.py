@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from fanfold_server.http.strict import NO_NUL
 from fanfold_server.model.stopping import MIN_CALLS, StopWhen
 
 INT32_MAX = 2**31 - 1
@@ -91,7 +92,7 @@ class DoEval(BaseModel):
         Field(
             description="What a job is for; listings show it and can be filtered by it.",
             max_length=4000,
-            pattern="^[^\\x00]*$",
+            pattern=NO_NUL,
         ),
     ] = None
     resultTable: Annotated[  # noqa: N815
@@ -222,7 +223,7 @@ _Input = Annotated[
     Field(
         description="The rows: one SELECT statement, or the bare name of a table.",
         min_length=1,
-        pattern="^[^\\x00]*$",
+        pattern=NO_NUL,
     ),
 ]
 _Source = Annotated[

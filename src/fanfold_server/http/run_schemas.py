@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
+from fanfold_server.http.column_names import column_names
 from fanfold_server.http.handlers import complaint
 from fanfold_server.http.run_bodies import (
     BODIES,
@@ -25,6 +26,7 @@ from fanfold_server.http.run_bodies import (
     GroupApply,
     IndexApply,
     RowApply,
+    StopCondition,
     TableApply,
 )
 from fanfold_server.http.strict import MAX_DEPTH, depth, read_json, too_deep
@@ -192,10 +194,10 @@ def _rows(said: DoEval, control: dict[str, Any]) -> tuple[Whole | Chunks | Group
         case RowApply():
             split = Chunks(rows=said.rows)
         case GroupApply():
-            by = _columns("groupBy", said.groupBy)
+            by = column_names("groupBy", said.groupBy)
             if not by:
                 raise InvalidField('The member "groupBy" names no column.', field="groupBy")
-            order = _columns("orderBy", said.orderBy or "")
+            order = column_names("orderBy", said.orderBy or "")
             split = Groups(by=by, order=order, order_within=bool(said.orderWithin))
         case _:
             return None
@@ -209,25 +211,6 @@ def _rows(said: DoEval, control: dict[str, Any]) -> tuple[Whole | Chunks | Group
         type=_input_type(control),
         na_omit=_flag(None, control, "oml_na_omit"),
     )
-
-
-def _columns(member: str, text: str) -> tuple[str, ...]:
-    """Read names of columns, separated by commas; quotes of SQL around a name are taken off."""
-    if not text.strip():
-        return ()
-    names = []
-    for part in text.split(","):
-        name = part.strip()
-        if len(name) > 1 and name[0] == name[-1] == '"':
-            name = name[1:-1].replace('""', '"')
-        if not name:
-            raise InvalidField(
-                f'The member "{member}" should be names of columns, separated by commas; it is '
-                f"{json.dumps(text)[:80]}.",
-                field=member,
-            )
-        names.append(name)
-    return tuple(names)
 
 
 def _input_type(control: dict[str, Any]) -> InputType:
@@ -254,14 +237,17 @@ def _refusal(exc: ValidationError, model: type[DoEval]) -> InvalidBody | Invalid
         return InvalidBody(f"The request body is not JSON: {first['ctx']['error']}.")
     if not first["loc"]:
         return InvalidBody("The request body must be a JSON object.")
-    field = str(first["loc"][0])
+    field, *inside = map(str, first["loc"])
     if field == "parameters":
         return InvalidField(
             'The member "parameters" must be text that holds a JSON object, such as '
             '"{\\"num\\": 10}".',
             field=field,
         )
-    words = complaint(dict(first), list(model.model_fields))
+    members = list(model.model_fields)
+    if field == "stopWhen" and inside:
+        field, members = f"{field}.{inside[0]}", list(StopCondition.model_fields)
+    words = complaint(dict(first), members)
     return InvalidField(f'The member "{field}" {words}', field=field)
 
 

@@ -19,6 +19,9 @@ from fanfold_server.model.errors import InvalidBody
 MAX_DEPTH: Final = 200
 """So many arrays and objects inside one another, at most."""
 
+NO_NUL: Final = "^[^\\x00]*$"
+"""The pattern of text that a database takes."""
+
 
 def read_json(body: bytes) -> Any:
     """Read a whole body.
