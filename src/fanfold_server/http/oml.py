@@ -4,7 +4,7 @@ v1 and v2 answer alike; v2 has the filtered listing besides. The front door adds
 headers.
 """
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Request
 
@@ -19,7 +19,7 @@ from fanfold_server.http.schemas import (
     OmlScript,
     OmlScriptList,
 )
-from fanfold_server.http.surface import Caller, CallerRoute, SurfaceOf
+from fanfold_server.http.surface import Caller, CallerRoute, Surface, SurfaceOf
 from fanfold_server.model.actor import EVERYONE
 from fanfold_server.model.errors import InvalidField
 from fanfold_server.model.script import ScriptType
@@ -29,7 +29,7 @@ router = APIRouter(prefix=ROOT, tags=["compatible"], route_class=CallerRoute)
 
 _LIFECYCLES = {"v1": "DEPRECATED@2026-03-31", "v2": "ACTIVE"}
 _LATEST = "v2"
-_CHILDREN = (
+_CHILDREN: Final[tuple[str, ...]] = (
     "scripts",
     "envs",
     "do-eval/{scriptName}",
@@ -39,7 +39,21 @@ _CHILDREN = (
     "jobs/{jobId}",
     "jobs/{jobId}/result",
 )
-_CHILDREN_OF_V2 = ("scripts/{scriptType}", "jobs", "jobs/{jobId}/cancel", "preload/conda")
+_CHILDREN_OF_DATA = (
+    "table-apply/{scriptName}",
+    "table-apply/{scriptName}/{ownerName}",
+    "row-apply/{scriptName}",
+    "row-apply/{scriptName}/{ownerName}",
+    "group-apply/{scriptName}",
+    "group-apply/{scriptName}/{ownerName}",
+)
+_CHILDREN_OF_V2 = (
+    "scripts/{scriptType}",
+    "jobs",
+    "jobs/{jobId}/cancel",
+    "preload/conda",
+    "preload/conda/{envName}",
+)
 
 ScriptTypePath = Annotated[
     str, Path(alias="scriptType", description="user, all, global, grant or granted, in any case.")
@@ -52,7 +66,7 @@ async def list_api_versions(request: Request, surface: SurfaceOf) -> Json:
     base = surface.base_url(request) + ROOT
     return Json(
         ApiVersions(
-            items=[_version(base, name) for name in _LIFECYCLES],
+            items=[_version(surface, base, name) for name in _LIFECYCLES],
             links=[
                 Link(href=base, rel="self"),
                 *(Link(href=f"{base}/{name}", rel="child") for name in _LIFECYCLES),
@@ -64,13 +78,13 @@ async def list_api_versions(request: Request, surface: SurfaceOf) -> Json:
 @router.get("/v1", response_model=ApiVersion)
 async def describe_v1(request: Request, surface: SurfaceOf) -> Json:
     """Describe version 1."""
-    return Json(_version(surface.base_url(request) + ROOT, "v1"))
+    return Json(_version(surface, surface.base_url(request) + ROOT, "v1"))
 
 
 @router.get("/v2", response_model=ApiVersion)
 async def describe_v2(request: Request, surface: SurfaceOf) -> Json:
     """Describe version 2."""
-    return Json(_version(surface.base_url(request) + ROOT, "v2"))
+    return Json(_version(surface, surface.base_url(request) + ROOT, "v2"))
 
 
 @router.get("/v1/scripts", response_model=OmlScriptList)
@@ -131,8 +145,12 @@ async def _environments(surface: SurfaceOf, caller: Caller) -> Json:
     return Json({"result": {"envs": await surface.environments.listing(caller)}})
 
 
-def _version(base: str, name: str) -> ApiVersion:
-    children = _CHILDREN + (_CHILDREN_OF_V2 if name == _LATEST else ())
+def _version(surface: Surface, base: str, name: str) -> ApiVersion:
+    children = _CHILDREN
+    if surface.tables is not None:
+        children += _CHILDREN_OF_DATA
+    if name == _LATEST:
+        children += _CHILDREN_OF_V2
     return ApiVersion(
         version=name,
         is_latest=name == _LATEST,
