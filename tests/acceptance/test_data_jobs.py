@@ -130,7 +130,9 @@ def test_a_resumed_job_runs_what_failed_on_the_same_rows(ada: Caller) -> None:
     )
     assert ended(ada, location)["state"] == "partly_failed"
     ada.store("j_mended", 'def mended(dat):\n    return [dat["SPECIES"][0], 2]\n')
-    answer = ada.post(f"{JOBS}/{id_of(location)}/resume")
+    refused = ada.post(f"{JOBS}/{id_of(location)}/resume", json={"scriptVersion": 1})
+    assert refused.status_code == 400, "what would be asked for in vain is refused"
+    answer = ada.post(f"{JOBS}/{id_of(location)}/resume", json={})
     assert answer.status_code == 201, answer.text
     resumed = answer.headers["location"]
     ended(ada, resumed)

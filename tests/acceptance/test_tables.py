@@ -84,7 +84,9 @@ def test_a_body_of_an_unknown_form_is_refused(alice: Caller) -> None:
     assert "text/csv" in answer.json()["errorMessage"]
 
 
-@pytest.mark.parametrize("name", ["1st", "a b", 'a"b', "a.b", "x" * 129, "größe"])
+@pytest.mark.parametrize(
+    "name", ["1st", "a b", 'a"b', "a.b", "x" * 129, "größe", "pg_x", "DuckDB_T"]
+)
 def test_a_name_that_sql_does_not_know_is_refused(alice: Caller, name: str) -> None:
     answer = load(alice, name.replace('"', "%22").replace(" ", "%20"))
     assert (answer.status_code, answer.json()["errorCode"]) == (400, 2002)

@@ -31,7 +31,7 @@ from fanfold_server.http.jobs_schemas import (
 )
 from fanfold_server.http.streams import sized_or_chunked, streamed
 from fanfold_server.http.surface import Caller, CallerRoute, JobsOf, Surface, SurfaceOf
-from fanfold_server.model.errors import InvalidField, JobRunning, UnknownImage
+from fanfold_server.model.errors import InvalidBody, InvalidField, JobRunning, UnknownImage
 from fanfold_server.model.job import Job, JobState
 from fanfold_server.service.jobs import JobFilter
 from fanfold_server.service.planning import first_index
@@ -363,7 +363,10 @@ async def resume_job(
     """Make a new job that keeps what has returned, and runs what failed or is missing.
 
     It runs the script's current version, so that a mended function can be tried on what it failed.
+    All else is as it was: there are no members to ask for it.
     """
+    if (await request.body()).translate(None, b" \t\r\n") not in {b"", b"{}"}:
+        raise InvalidBody("A job is resumed as it was submitted: send no body, or {}.")
     job = await jobs.resume(caller, job_id, idempotency=key)
     return _created(request, surface, job)
 

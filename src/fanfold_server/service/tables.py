@@ -29,6 +29,7 @@ from fanfold_server.store.port import AccountStore, TableStore
 MAX_PREVIEW_ROWS = 1_000
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$#]{0,127}")
+_RESERVED_NAME = re.compile(r"(duckdb|pragma|sqlite|pg)_", re.IGNORECASE)
 _RESERVED_OWNERS = frozenset({"INFORMATION_SCHEMA", "PG_CATALOG"})
 """Accounts may have these names, and schemas of the database may not."""
 
@@ -105,6 +106,12 @@ class Tables:
             raise InvalidField(
                 f"The name {name!a} cannot be a table's: a letter or _, then letters, digits, "
                 "_, $ and #, at most 128.",
+                field="name",
+            )
+        if _RESERVED_NAME.match(name) is not None:
+            raise InvalidField(
+                f"The name {name!a} cannot be a table's: those that begin with duckdb_, pragma_, "
+                "sqlite_ or pg_ are catalogues, which no query may read.",
                 field="name",
             )
         if actor.name in _RESERVED_OWNERS:
