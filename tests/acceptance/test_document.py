@@ -20,6 +20,7 @@ from tests.acceptance.job_calls import ended, id_of, submit
 
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 CONFIG = Path(__file__).with_name("schemathesis.toml")
+HOOKS = Path(__file__).with_name("schemathesis_hooks.py")
 LIMIT_S = 240
 """Of one account's requests, which take about 40 s; a busy machine takes longer."""
 SOAK_S = 3600
@@ -64,7 +65,12 @@ def examine(server: Server, name: str, *options: str, limit_s: float = LIMIT_S) 
                 *(SCHEMATHESIS, "--config-file", CONFIG, "run", f"{server.url}/openapi.json"),
                 *("--no-color", *options),
             ],
-            env={**os.environ, "FANFOLD_TOKEN": caller.token, "FANFOLD_JOB": job},
+            env={
+                **os.environ,
+                "FANFOLD_TOKEN": caller.token,
+                "FANFOLD_JOB": job,
+                "SCHEMATHESIS_HOOKS": str(HOOKS),
+            },
             cwd=server.data.parent,
             stdin=subprocess.DEVNULL,
             capture_output=True,
