@@ -130,7 +130,8 @@ def explain_validation(exc: RequestValidationError, members: Sequence[str]) -> F
             if kind == "missing"
             else "The request body must be a JSON object, sent as Content-Type: application/json."
         )
-    field = ".".join(str(step) for step in path)
+    # A query parameter that may be given several times has no members.
+    field = ".".join(str(step) for step in (path[:1] if place == "query" else path))
     what = f'The {_PLACES[str(place)]} "{field}" {complaint(first, members)}'
     return InvalidField(what, field=field)
 
