@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +31,7 @@ from fanfold_server.environments.rattler import CondaCommand, Rattler
 from fanfold_server.environments.shelf import BuiltShelf
 from fanfold_server.environments.uv import Uv
 from fanfold_server.model.apply import ServiceLevel
-from fanfold_server.model.environment import Maker, Warm
+from fanfold_server.model.environment import Environment, Maker, Warm
 from fanfold_server.model.network import Networks
 from fanfold_server.service.carrying import Carrying
 from fanfold_server.service.provisioning import Provisioning
@@ -174,7 +174,11 @@ def make_shelf(settings: Settings, sandbox: Callable[[], Awaitable[Sandbox]]) ->
         Maker.MAMBA: CondaCommand(Maker.MAMBA, uv),
         Maker.MICROMAMBA: CondaCommand(Maker.MICROMAMBA, uv),
     }
-    return BuiltShelf(places, installers, make_prober(settings, sandbox))
+
+    async def confine(environment: Environment, command: Sequence[str]) -> list[str]:
+        return (await sandbox()).around_builder(environment, command)
+
+    return BuiltShelf(places, installers, make_prober(settings, sandbox), confine)
 
 
 def make_prober(

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,6 +44,10 @@ async def _no_probe(
     raise AssertionError("nothing is started here")
 
 
+async def _unconfined(_environment: Environment, command: Sequence[str]) -> list[str]:
+    return list(command)
+
+
 @pytest.fixture
 def places(tmp_path: Path) -> Places:
     found = Places(tmp_path / "environments")
@@ -53,7 +57,7 @@ def places(tmp_path: Path) -> Places:
 
 @pytest.fixture
 def shelf(places: Places) -> BuiltShelf:
-    return BuiltShelf(places, {}, _no_probe)
+    return BuiltShelf(places, {}, _no_probe, _unconfined)
 
 
 def provisioning(shelf: BuiltShelf, *, users_may: bool = False) -> Provisioning:

@@ -18,6 +18,7 @@ from pathlib import Path
 from fanfold_server.engine.places import SYSTEM, Places, settings_files
 
 _SHM_BYTES = 64 << 20
+_OWN_USER = ("--unshare-user", "--uid", str(os.getuid()), "--gid", str(os.getgid()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +58,8 @@ class Bubble:
         size = str(tmp_mib << 20)
         return [
             self.program,
-            *_namespaces(uid, network=network),
+            *_rights(uid),
+            *_namespaces(network=network),
             *_system(),
             *("--perms", "0755", "--dir", "/etc"),
             *_each("--ro-bind-try", settings_files(network=network)),
@@ -72,6 +74,25 @@ class Bubble:
             *command,
         ]
 
+    def around_builder(self, command: list[str], *, places: Places, prefix: Path) -> list[str]:
+        """Return the command that starts `command`, which may write below `prefix` alone.
+
+        It has no network and keeps the server's user id, whose files these are; of root's
+        capabilities it has none.
+        """
+        return [
+            self.program,
+            *(_OWN_USER if self.setpriv is None else ("--cap-drop", "ALL")),
+            *_namespaces(network=False),
+            *_system(),
+            *("--perms", "0755", "--dir", "/etc"),
+            *_each("--ro-bind-try", settings_files(network=False)),
+            *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"),  # noqa: S108
+            *_binds(places, prefix, (), (prefix,)),
+            *("--remount-ro", "/", "--chdir", "/", "--"),
+            *command,
+        ]
+
     def _identity(self, uid: int | None) -> list[str]:
         if uid is None:
             return []
@@ -80,11 +101,13 @@ class Bubble:
         return [self.setpriv, "--reuid", number, "--regid", number, "--clear-groups", "--"]
 
 
-def _namespaces(uid: int | None, *, network: bool) -> Iterator[str]:
+def _rights(uid: int | None) -> tuple[str, ...]:
     if uid is None:
-        yield from ("--unshare-user", "--uid", str(os.getuid()), "--gid", str(os.getgid()))
-    else:
-        yield from ("--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID")
+        return _OWN_USER
+    return ("--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID")
+
+
+def _namespaces(*, network: bool) -> Iterator[str]:
     yield from ("--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try")
     yield from ("--die-with-parent", "--hostname", "worker")
     if not network:

@@ -12,7 +12,7 @@ import os
 import secrets
 import socket
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -205,6 +205,17 @@ class Sandbox:
         }
         user = uid if bubble is None else None
         return Launch(command=tuple(command), user=user, wall=wall)
+
+    def around_builder(self, environment: Environment, command: Sequence[str]) -> list[str]:
+        """Return how to start what writes to an environment that is being made, and runs its code.
+
+        Behind bubblewrap where that is in force: it sees the system, the environment, nothing else.
+        """
+        bubble = self._ladder.bubble
+        if bubble is None:
+            return list(command)
+        places = find_places(environment)
+        return bubble.around_builder(list(command), places=places, prefix=environment.prefix)
 
     def rlimits(self, uid: int | None, limits: Limits) -> dict[str, int]:
         """Return the resource limits of a zygote, by the names of Python's `resource` module."""

@@ -2,8 +2,9 @@
 
     lock ──▶ install ──▶ compile ──▶ activate ──▶ probe ──▶ read-only
 
-What the packages bring along (activation scripts, what an import runs) is only ever executed by the
-probe, in the sandbox in which users' functions run.
+What the packages bring along (the interpreter, activation scripts, what an import runs) is only
+ever executed in the sandbox: by the probe, as users' functions are, or to compile, which may write
+to the prefix. Installing unpacks; it runs nothing of theirs.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from fanfold_server.environments.activation import ACTIVATE, is_needed
 from fanfold_server.environments.commands import run
 from fanfold_server.environments.places import bytes_below, make_read_only
-from fanfold_server.environments.port import Installer, Probe
+from fanfold_server.environments.port import Confine, Installer, Probe
 from fanfold_server.model.environment import Environment, Hello, Made, Maker, Recipe
 from fanfold_server.model.errors import BuildFailed
 
@@ -35,12 +36,21 @@ class Making:
     Args:
         installers: who solves and installs.
         probe: starts interpreters as runs do.
+        confine: puts a command into the sandbox.
         say: is told each step, and how much is done: 0 … 1.
     """
 
-    def __init__(self, installers: Mapping[Maker, Installer], probe: Probe, say: Say) -> None:
+    def __init__(
+        self,
+        installers: Mapping[Maker, Installer],
+        probe: Probe,
+        confine: Confine,
+        *,
+        say: Say,
+    ) -> None:
         self._installers = installers
         self._probe = probe
+        self._confine = confine
         self._say = say
 
     async def lock(self, recipe: Recipe, log: Path, guard: int) -> str:
@@ -71,16 +81,17 @@ class Making:
         lock = await self._installer(made.recipe).install(made.recipe, lock, prefix, log, guard)
         self._say("compile", 0.5)
         # No .pth file runs with -S, and nothing is imported: what is compiled is only read.
+        # The interpreter, though, may come from a channel of a user's choice.
+        environment = replace(environment_of(made), use=None)
         argv = [str(prefix / "bin" / "python"), "-I", "-S", "-m", "compileall", "-q", "-j", "2"]
         await run(
-            [*argv, str(prefix / "lib")],
+            await self._confine(environment, [*argv, str(prefix / "lib")]),
             log=log,
             guard=guard,
             limit_s=COMPILE_LIMIT_S,
             tolerated=frozenset({1}),  # some packages carry files that are not for this Python
         )
         await asyncio.to_thread(make_read_only, prefix)
-        environment = replace(environment_of(made), use=None)
         self._say("activate", 0.7)
         environment = await self._activate(environment)
         self._say("probe", 0.8)

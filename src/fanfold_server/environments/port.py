@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
@@ -75,6 +75,10 @@ Probe = Callable[[Environment, tuple[str, ...]], Awaitable[tuple[Hello, list[byt
 
 Each source defines one function without parameters. Raises BuildFailed, naming what did not work.
 """
+
+
+Confine = Callable[[Environment, Sequence[str]], Awaitable[list[str]]]
+"""Returns how to start a command that runs an environment's own code and writes to its prefix."""
 
 
 class Shelf(Protocol):

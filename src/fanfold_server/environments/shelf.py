@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fanfold_server.environments.making import Making, digest_of
 from fanfold_server.environments.places import Places, is_held_by_any, try_lock
-from fanfold_server.environments.port import Installer, Probe
+from fanfold_server.environments.port import Confine, Installer, Probe
 from fanfold_server.environments.records import (
     build_text,
     made_text,
@@ -41,12 +41,20 @@ class BuiltShelf:
         places: where everything lies.
         installers: who makes what.
         probe: starts what has been made.
+        confine: puts commands into the sandbox.
     """
 
-    def __init__(self, places: Places, installers: Mapping[Maker, Installer], probe: Probe) -> None:
+    def __init__(
+        self,
+        places: Places,
+        installers: Mapping[Maker, Installer],
+        probe: Probe,
+        confine: Confine,
+    ) -> None:
         self._places = places
         self._installers = installers
         self._probe = probe
+        self._confine = confine
         self._read: dict[Path, Made] = {}
 
     # ------------------------------------------------------------------ what there is
@@ -206,7 +214,10 @@ class BuiltShelf:
                 "makes another version of it.",
             )
         making = Making(
-            self._installers, self._probe, lambda step, done: self._step(build, step, done)
+            self._installers,
+            self._probe,
+            self._confine,
+            say=lambda step, done: self._step(build, step, done),
         )
         self._step(build, "solve", 0.0)
         parcel = order.parcel
