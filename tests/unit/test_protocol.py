@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any, cast
 
@@ -18,10 +19,22 @@ from hypothesis import strategies as st
 from fanfold_runtime import protocol as p
 from fanfold_server.engine.leases import Lease
 from fanfold_server.engine.port import Ask
-from fanfold_server.engine.worker import Held, State, Worker
+from fanfold_server.engine.worker import Held, State, Worker, end_frame, lease_frame
 from fanfold_server.model.outcome import Outcome, Values
+from fanfold_server.model.script import Script
 
 RUN = 5
+KEY = bytes(32)
+SCRIPT = Script(
+    name="f",
+    owner="ANN",
+    version=1,
+    digest="d",
+    source="def f(i): return i",
+    entry="f",
+    description=None,
+    created=datetime(2026, 1, 1, tzinfo=UTC),
+)
 MAX_FRAME_BYTES = 1 << 20
 
 
@@ -66,9 +79,11 @@ class Line:
 
     def __init__(self) -> None:
         self.is_cut = False
+        self.sent = b""
 
     def write(self, data: bytes) -> None:
         assert data
+        self.sent += data
 
     def abort(self) -> None:
         self.is_cut = True
@@ -275,3 +290,49 @@ def test_a_worker_that_forges_is_told_of_as_such(log: int) -> None:
     worker.data_received(bytes(9))
     assert line.is_cut
     assert "written to the channel" in worker.fate
+
+
+def begin(worker: Worker, run: int, lease: Lease, *, is_only: bool) -> None:
+    """Give a lease of a run to an idle worker, as the engine does."""
+    worker.run = Going(run)
+    worker.begin(
+        script=SCRIPT,
+        header=p.RUN_HEADER.pack(run, KEY, 7, 0, 5000, 1 << 20, 1 << 10, 1),
+        parameters=b"{}",
+        lease=lease,
+        lease_frame=lease_frame(run, lease, 0),
+        end=end_frame(run) if is_only else b"",
+    )
+
+
+@given(stints=st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=8))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_every_stint_is_ended_once_and_may_be_retired_from(
+    stints: list[tuple[bool, bool]], log: int
+) -> None:
+    """Also where a worker is given more of a run that it has been released from."""
+    retire = frame(p.RETIRE, b'{"reason": "old"}')
+    worker, heard, line = worker_with([], log)
+    run = RUN
+    for at, (is_only, is_same) in enumerate(stints, 1):
+        is_again = is_same and not is_only and at > 1
+        run = run if is_again else run + 1
+        begin(worker, run, Lease(at, 1), is_only=is_only)
+        worker.data_received(frame(p.VALUES, p.VALUES_HEADER.pack(run, at, 1, 5, 1), b"[1]"))
+        worker.run = None
+        worker.end(run)
+        assert frames_of(line.sent).count(p.END) == at
+    begin(worker, run, Lease(99, 1), is_only=False)
+    worker.data_received(retire)
+    assert heard.events[-1] == "old"
+    assert not line.is_cut
+
+
+def frames_of(sent: bytes) -> list[int]:
+    """List the kinds of the frames in a stream."""
+    kinds, at = [], 0
+    while at < len(sent):
+        (size,) = p.LENGTH.unpack_from(sent, at)
+        kinds.append(sent[at + 4])
+        at += 4 + size
+    return kinds

@@ -135,10 +135,10 @@ class Worker(asyncio.Protocol):
         self.exit_status: int | None = None
         self.fate = ""
         self.taken_kib = 0
-        self._ended: int | None = (
-            None  # the run whose END it has not worked past, as far as we know
-        )
-        self._earlier = False  # it has not worked past the END of the run before that, either
+        # The run of the last END that it has not worked past, as far as we know; and whether it has
+        # not worked past one before the beginning of the run in hand, either.
+        self._ended: int | None = None
+        self._earlier = False
         self._owner = owner
         self._transport: asyncio.WriteTransport | None = None
         self._is_attached = False
@@ -184,9 +184,13 @@ class Worker(asyncio.Protocol):
         self.runs += 1
         self.heard_at = time.monotonic()
         self.held.append(Held(lease))
+        (number,) = p.END_HEADER.unpack_from(header)
         if end:
             self._earlier = self._ended is not None
-            (self._ended,) = p.END_HEADER.unpack_from(header)
+            self._ended = number
+        elif self._ended == number:
+            # It was ended, and now there is more of it after all: it will be ended once more.
+            self._earlier, self._ended = True, None
         self._send(b"".join(parts))
 
     def lease(self, lease: Lease, frame: bytes) -> None:
@@ -314,8 +318,10 @@ class Worker(asyncio.Protocol):
                 raise Forged
             self._owner.worker_ready(self)
         elif kind == p.RETIRE:
-            has_begun = self.run is None or self.run.number != self._ended
-            if self._ended is None or not (has_begun or self._earlier):
+            is_over = self._ended is not None and (
+                self.run is None or self.run.number != self._ended
+            )
+            if not (is_over or self._earlier):
                 raise Forged  # nobody has ended its run: else the run would be tried for ever
             self._owner.worker_retires(self, str(_header(body).get("reason", "")))
         else:
