@@ -185,7 +185,6 @@ class RunRoute:
         url = job_url(scope, self._public_url, version=path.version, job=job.id)
         spec = job.spec
         headers = [
-            (b"content-length", b"0"),
             (b"location", url.encode("latin-1")),
             *_headers(
                 request,
@@ -193,10 +192,9 @@ class RunRoute:
                 script_version=spec.script_version,
                 environment_version=spec.environment_version,
             ),
-            *_COMMON[path.version][0],
         ]
-        await send({"type": "http.response.start", "status": 201, "headers": headers})
-        await send({"type": "http.response.body", "body": b""})
+        common, lines = _COMMON[path.version]
+        await send.whole(201, headers, common, lines, b"")
 
     async def _authenticate(self, scope: Scope) -> Actor:
         authorization = None

@@ -155,7 +155,7 @@ class ResultTables:
             await asyncio.gather(self._task, return_exceptions=True)
 
     def _signalled(self, signal: Signal, _job: str) -> None:
-        if signal is Signal.ENDED:
+        if signal is Signal.TABLE:
             self._wake.set()
 
     async def _run(self) -> None:

@@ -471,12 +471,14 @@ class Signal(StrEnum):
     """What happened to a job.
 
     READY: batches may be claimed. RECORDED: a batch is finished. ENDED: it has reached a final
-    state or is gone. DUE: somebody is to be told of its end; comes without the job.
+    state or is gone. TABLE: it has, with a result that is to become a table. DUE: somebody is to be
+    told of its end; comes without the job.
     """
 
     READY = "ready"
     RECORDED = "recorded"
     ENDED = "ended"
+    TABLE = "table"
     DUE = "due"
 
 

@@ -28,7 +28,8 @@ from fanfold_server.store.writing import Transaction
 _TALLY = Prepared(
     select(job.c.id, job.c.uuid, job.c.state, job.c.times, job.c.on_error, job.c.max_failures,
            job.c.canary, job.c.returned, job.c.failed, job.c.size_bytes, job.c.waiting,
-           job.c.unfinished, job.c.callback_url, job.c.stop_when)
+           job.c.unfinished, job.c.callback_url, job.c.stop_when,
+           job.c.result_table)
     .where(job.c.uuid.in_(bindparam("uuids", expanding=True)))
     .order_by(job.c.id)
     .with_for_update()
@@ -224,5 +225,7 @@ def _tell(transaction: Transaction, tally: _Tally) -> None:
     transaction.tell(Signal.RECORDED, tally.row.uuid)
     if tally.state.is_final:
         transaction.tell(Signal.ENDED, tally.row.uuid)
+        if tally.row.result_table is not None:
+            transaction.tell(Signal.TABLE, tally.row.uuid)
     elif tally.waiting:
         transaction.tell(Signal.READY, tally.row.uuid)

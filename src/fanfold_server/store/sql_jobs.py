@@ -401,6 +401,8 @@ def _submit(
     transaction.tell(Signal.ENDED if done else Signal.READY, job_id)
     if done:
         tell_of_ends(transaction, [new[0].id], now)
+        if spec.result_table is not None:
+            transaction.tell(Signal.TABLE, job_id)
     stored = Job(
         id=job_id,
         spec=spec,

@@ -78,6 +78,8 @@ class SqlSettling:
             else:
                 _stop(transaction, row, ending, now)
             transaction.tell(Signal.ENDED, row.uuid)
+            if row.result_table is not None:
+                transaction.tell(Signal.TABLE, row.uuid)
             if row.callback_url is not None:
                 tell_of_ends(transaction, [row.id], now)
             return True
