@@ -101,5 +101,7 @@ def test_what_is_for_administrators_answers_as_the_document_says(server: Server)
 
 @pytest.mark.soak
 def test_every_edge_of_every_schema_answers_as_the_document_says(server: Server) -> None:
-    examine(server, "alice", "--max-examples", "40", limit_s=SOAK_S)
-    examine(server, "root", *OF_ADMINISTRATORS, "--max-examples", "40", limit_s=SOAK_S)
+    # The bodies of tables are made elsewhere: of those that it makes itself, few are any.
+    options = ("--max-examples", "40", "--suppress-health-check", "filter_too_much")
+    examine(server, "alice", *options, limit_s=SOAK_S)
+    examine(server, "root", *OF_ADMINISTRATORS, *options, limit_s=SOAK_S)

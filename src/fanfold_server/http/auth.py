@@ -64,7 +64,7 @@ def _request_body(schema: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@router.post("/token", response_model=TokenOut, openapi_extra=_request_body(_TOKEN_BODY))
+@router.post("/token", response_model=TokenOut | Done, openapi_extra=_request_body(_TOKEN_BODY))
 async def issue_token(request: Request, surface: SurfaceOf) -> Json:
     """Obtain, refresh or revoke a token.
 
