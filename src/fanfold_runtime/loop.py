@@ -21,6 +21,7 @@ from fanfold_runtime.baseline import Baseline
 from fanfold_runtime.capture import Output
 from fanfold_runtime.channel import Channel, Closed
 from fanfold_runtime.figures import Image
+from fanfold_runtime.interrupts import Interrupts
 from fanfold_runtime.jsontext import make_encoder
 from fanfold_runtime.loading import Program, unload
 from fanfold_runtime.plain import NotJson
@@ -59,6 +60,7 @@ class Worker:
         self._side = side
         self._output = Output(log_file)
         self._figures = baseline.figures
+        self._interrupts = Interrupts(globals())
         self._restorer = Restorer(self._output, baseline)
         self._threads = baseline.threads
         self._programs: collections.OrderedDict[bytes, Program] = collections.OrderedDict()
@@ -133,7 +135,7 @@ class Worker:
             return
         began = _clock()
         if run.function is None and run.broken is None:
-            run.load(self._figures)
+            run.load(self._figures, self._interrupts)
             self._end_child()
         if run.broken is not None:
             report = Report(self._channel, run, start, began)
@@ -222,6 +224,7 @@ class Worker:
         assert function is not None, "a run that is not broken has its function"
         report = Report(self._channel, run, start, began)
         wants_generator, pid = run.program.wants_generator, self._pid
+        interrupts = self._interrupts
         deadline = began + budget_us * 1e-6 if budget_us else float("inf")
         for index in range(start, start + count):
             keywords = run.keywords()
@@ -230,6 +233,7 @@ class Worker:
             images: list[Image] = []
             before = _clock()
             try:
+                interrupts.in_call = True
                 seeder.reseed(index)
                 if wants_generator and "rng" not in keywords:
                     keywords = dict(keywords, rng=seeder.generator(index))
@@ -237,7 +241,9 @@ class Worker:
                 if run.graphics:
                     images = run.check_images(self._figures.take())
             except BaseException as exc:
+                interrupts.in_call = False
                 failure = run.failure(exc)
+            interrupts.in_call = False
             if _getpid() != pid:
                 self._end_child()
             log = self._take_log(run)

@@ -12,6 +12,7 @@ from fanfold_runtime import protocol as p
 from fanfold_runtime.failures import describe
 from fanfold_runtime.figures import Figures, Image, NoMatplotlib
 from fanfold_runtime.hitting import limit_of
+from fanfold_runtime.interrupts import Interrupts
 from fanfold_runtime.loading import Program
 from fanfold_runtime.plain import NotJson
 from fanfold_runtime.rows import NoArrow, Rows, UnreadableRows, receive_files
@@ -124,7 +125,7 @@ class Run:
             return (self.rows.of(index),)
         return (index,) if self.indexed else ()
 
-    def load(self, figures: Figures) -> None:
+    def load(self, figures: Figures, interrupts: Interrupts) -> None:
         """Make the function, in a fresh namespace. What fails is kept in `broken`."""
         program = self.program
         try:
@@ -132,7 +133,9 @@ class Run:
                 self.touched = True
                 self.seeder = Seeder(self.seed)
                 self.seeder.reseed(0)
+            interrupts.in_call = True
             self.module, self.function = program.load()
+            interrupts.in_call = False
             figures.wanted = self.graphics
             if self.has_rows:
                 self.touched = True
@@ -145,6 +148,7 @@ class Run:
             message = "figures need matplotlib, which this environment does not have"
             self.broken = (p.NO_FIGURES, "NoMatplotlib", "%s (%s)" % (message, exc), "")
         except BaseException as exc:
+            interrupts.in_call = False
             self.broken = (p.LOAD, *describe(exc, program.filename))
         if self.broken is None and program.wants_generator and "rng" not in self._keywords:
             self.seeder = self.seeder or Seeder(self.seed)

@@ -279,7 +279,6 @@ class Zygote:
         zygote = os.getppid()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         os.setsid()
         kernel.tried(kernel.PDEATHSIG, signal.SIGKILL)
         kernel.tried(kernel.CHILD_SUBREAPER, 1)
