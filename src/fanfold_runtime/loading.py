@@ -14,6 +14,7 @@ import warnings
 from typing import Any, Callable
 
 from fanfold_runtime.independence import is_independent
+from fanfold_runtime.randomness import NUMPY, PYTHON, reachable
 
 MODULE = "fanfold_script"
 
@@ -25,6 +26,7 @@ class Program:
         filename: what tracebacks call the text.
         independent: one call cannot leave anything to the next or to the outside: no state, no
             randomness, no output. Only then may a lease skip what is done around each call.
+        draws: flags of the old generators that it can draw from, once it was loaded.
     """
 
     def __init__(self, name: str, entry: str, source: str) -> None:
@@ -32,6 +34,7 @@ class Program:
         self.entry = entry
         self.filename = "<%s>" % name
         self.independent = False
+        self.draws = PYTHON | NUMPY
         self.wants_generator = False
         self._source = source
         self._lines = source.splitlines(True)
@@ -46,6 +49,7 @@ class Program:
         if self._code is None:
             tree = ast.parse(self._source, self.filename)
             self.independent = is_independent(tree)
+            self.draws = reachable(tree)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", SyntaxWarning)
                 self._code = compile(tree, self.filename, "exec", dont_inherit=True)

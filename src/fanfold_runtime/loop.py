@@ -25,6 +25,7 @@ from fanfold_runtime.interrupts import Interrupts
 from fanfold_runtime.jsontext import make_encoder
 from fanfold_runtime.loading import Program, unload
 from fanfold_runtime.plain import NotJson
+from fanfold_runtime.randomness import NUMPY, PYTHON
 from fanfold_runtime.report import Report
 from fanfold_runtime.restoring import Restorer
 from fanfold_runtime.run import Failure, Run, TooLarge
@@ -225,6 +226,7 @@ class Worker:
         report = Report(self._channel, run, start, began)
         wants_generator, pid = run.program.wants_generator, self._pid
         interrupts = self._interrupts
+        draws = PYTHON | NUMPY if run.has_rows else run.program.draws
         deadline = began + budget_us * 1e-6 if budget_us else float("inf")
         for index in range(start, start + count):
             keywords = run.keywords()
@@ -234,7 +236,7 @@ class Worker:
             before = _clock()
             try:
                 interrupts.in_call = True
-                seeder.reseed(index)
+                seeder.reseed(index, draws)
                 if wants_generator and "rng" not in keywords:
                     keywords = dict(keywords, rng=seeder.generator(index))
                 text = run.encode(function(*run.first(index), **keywords))

@@ -6,10 +6,10 @@ from the same two. So the value at an index does not depend on the degree, the b
 or a retry.
 
 `rng` comes from `SeedSequence(seed, spawn_key=(index,))`. The two old generators are set before
-every call, so they are set cheaply: `random` by a keyed hash of the index, NumPy's by a 32-bit
-number, which it takes six times as fast as an array. A permutation makes that number from the index
-under a key from the seed, so that no two of the first 2**32 indexes of a run share a state, as
-hashes of that size would from about 65,000 on.
+every call of a script that can reach them, so they are set cheaply: `random` by a keyed hash of the
+index, NumPy's by a 32-bit number, which it takes six times as fast as an array. A permutation makes
+that number from the index under a key from the seed, so that no two of the first 2**32 indexes of a
+run share a state, as hashes of that size would from about 65,000 on.
 
 Sources: NumPy's "Parallel random number generation" (the index-th child of a SeedSequence, however
 many children there are); the permutation is the finalizer of MurmurHash3 (Austin Appleby, public
@@ -24,6 +24,8 @@ import random
 import struct
 import sys
 from typing import Any
+
+from fanfold_runtime.randomness import NUMPY, PYTHON
 
 _pack = struct.Struct("<QQ").pack
 _seed_random = random.seed
@@ -61,11 +63,16 @@ class Seeder:
     def has_generator(self) -> bool:
         return self._np is not None
 
-    def reseed(self, index: int) -> None:
-        """Set `random` and NumPy's legacy generator to the state that belongs to the index."""
-        digest = _blake2b(_pack(self._seed, index), digest_size=16).digest()
-        _seed_random(int.from_bytes(digest, "little"))
-        if self._np is not None:
+    def reseed(self, index: int, draws: int = PYTHON | NUMPY) -> None:
+        """Set the old generators to the state that belongs to the index.
+
+        Args:
+            draws: flags of those that the script can draw from; the others are left alone.
+        """
+        if draws & PYTHON:
+            digest = _blake2b(_pack(self._seed, index), digest_size=16).digest()
+            _seed_random(int.from_bytes(digest, "little"))
+        if draws & NUMPY and self._np is not None:
             self._np.seed(permuted(index + self._before) + self._after & _U32)
 
     def generator(self, index: int) -> Any:

@@ -89,7 +89,10 @@ class Encoder:
 
     def one(self, value: Any) -> bytes:
         """Return the value as JSON. Raises TooLong, NotJson or MemoryError."""
-        return self._text(self._plain(value))
+        kind = type(value)
+        if kind is float:
+            return self._text(plain_float(value, self.keep_point_zero))
+        return self._text(value if kind in _NUMBERS else self._plain(value))
 
     # ------------------------------------------------------------------ inside
 

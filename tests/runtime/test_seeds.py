@@ -24,6 +24,25 @@ GENERATOR = """
     def f(i, rng):
         return [rng.random(), rng.integers(1 << 40), rng.normal(size=2)]
 """
+WHO_IN_NUMPY_DRAWS_FROM_PYTHON = """
+    import ast, pathlib
+    import numpy
+
+    def f(i):
+        found = []
+        top = pathlib.Path(numpy.__file__).parent
+        apart = {"tests", "testing", "f2py", "_pyinstaller", "conftest.py"}
+        for file in top.rglob("*.py"):
+            if not apart & set(file.relative_to(top).parts):
+                for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                    modules = []
+                    if isinstance(node, ast.Import):
+                        modules = [alias.name for alias in node.names]
+                    elif isinstance(node, ast.ImportFrom) and not node.level:
+                        modules = [node.module]
+                    found += [str(file)] * ("random" in modules)
+        return [found, (top / "random").is_dir()]
+"""
 SETS = """
     import math
     def f(i):
@@ -148,3 +167,8 @@ def test_the_generator_is_numpys_own_child_of_the_seed(engine: Engine) -> None:
             return rng.random() == np.random.Generator(np.random.PCG64(sequence)).random()
     """
     assert engine.run(source, count=3).returned == {1: True, 2: True, 3: True}
+
+
+def test_numpy_does_not_draw_from_the_generator_of_python(engine: Engine) -> None:
+    """So a script that imports nothing else needs only NumPy's own to be seeded."""
+    assert engine.run(WHO_IN_NUMPY_DRAWS_FROM_PYTHON).value == [[], True]
