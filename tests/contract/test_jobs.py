@@ -65,6 +65,18 @@ async def test_a_hundred_submissions_with_one_key_make_one_job(store: Store) -> 
     assert other.id != jobs[0].id
 
 
+async def test_a_job_of_no_calls_has_succeeded_when_it_is_submitted(store: Store) -> None:
+    """A row-apply over no rows: there is nothing that an agent could do."""
+    submitted = await submit(store.jobs, times=0, plan=[])
+    job = await store.ledger.job(submitted.id, owner="ADA")
+    assert job == submitted
+    assert (job.state, job.returned, job.failed, job.waiting) == (JobState.SUCCEEDED, 0, 0, 0)
+    assert (job.started, job.finished) == (START, START)
+    assert await store.ledger.batches(job.id) == []
+    assert await claim(store.jobs) == []
+    assert (await store.ledger.usage("ADA", now=START)).queued_jobs == 0
+
+
 async def test_a_submission_may_be_repeated(store: Store) -> None:
     """When the connection breaks at the commit, nobody knows whether it happened."""
     job_id = str(uuid4())

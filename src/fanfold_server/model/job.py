@@ -93,7 +93,8 @@ class JobSpec:
     Attributes:
         owner: the account that submitted it, in upper case.
         verb: do-eval, index-apply, table-apply, row-apply or group-apply.
-        times: how many calls; 1 for do-eval, table-apply, and where a query has given no rows.
+        times: how many calls, ≥ 0; 1 for do-eval and table-apply; 0 where row-apply or group-apply
+            were given no rows: such a job has ended as soon as it is submitted.
         asked: how many calls were asked for, of a job that has ended before its last one.
         stop_when: when the job ends before its last call; of index-apply.
         parameters: JSON text of an object.

@@ -42,7 +42,6 @@ from fanfold_server.service.planning import DATA_VERBS, is_indexed, work_of
 from fanfold_server.service.recording import (
     BatchRecorder,
     Recorded,
-    of_no_rows,
     without_environment,
     without_rows,
 )
@@ -354,8 +353,6 @@ class Dispatcher:
             return await self._run_with(held, None)
         try:
             async with self._rows.lend(batch.job) as lent:
-                if not lent[0].calls:
-                    return [_ending(of_no_rows(batch))]
                 return await self._run_with(held, lent)
         except BlobMissing:
             return [_ending(without_rows(held.batches[0], indexed=is_indexed(spec)))]

@@ -91,7 +91,7 @@ def batches_of(
 
     Args:
         start: index of the first call.
-        times: how many calls, ≥ 1.
+        times: how many calls, ≥ 0; with `canary`, ≥ 1.
         canary: the first batch holds one call.
         graphics: whether the calls draw.
     """
@@ -124,7 +124,7 @@ def spec_of(
     """Return what a job needs to run this without its caller; the arguments are `JobSpec`'s.
 
     Args:
-        calls: into how many its rows are cut, ≥ 0; a job over no rows has one call that is none.
+        calls: into how many its rows are cut, ≥ 0.
     """
     script = apply.script
     match apply.split:
@@ -134,7 +134,7 @@ def spec_of(
             times = apply.split.times
         case Chunks() | Groups():
             assert calls is not None, "the rows of a job are there before it is"
-            times = max(calls, 1)
+            times = calls
         case _:
             assert_never(apply.split)
     return JobSpec(
@@ -151,7 +151,7 @@ def spec_of(
         environment_version=apply.environment.version,
         times=times,
         parameters=apply.parameters,
-        degree=min(apply.degree, times),
+        degree=max(1, min(apply.degree, times)),
         seed=apply.seed,
         graphics=apply.graphics,
         service=apply.service,

@@ -216,11 +216,6 @@ def without_rows(batch: Batch, *, indexed: bool) -> BatchResult:
     return _ended(batch, FailureKind.NO_ROWS, "NoRows", why, indexed=indexed)
 
 
-def of_no_rows(batch: Batch) -> BatchResult:
-    """Return the result of the one part of a job over no rows: it adds nothing to the answer."""
-    return BatchResult(batch=batch, returned=1, failures=[], content=Content(values=b"[]\n"))
-
-
 def _ended(batch: Batch, kind: FailureKind, name: str, why: str, *, indexed: bool) -> BatchResult:
     failure = Failure(kind=kind, type=name, message=why)
     failed = Failed(index=batch.start, failure=failure)

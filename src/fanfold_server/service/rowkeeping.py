@@ -36,7 +36,7 @@ class KeptRows:
     """What is known of a job's rows; the members of `Rowset` and of `Input` that calls need.
 
     Attributes:
-        calls: how many there are, ≥ 0; a job without any has one part that runs nothing.
+        calls: how many there are, ≥ 0.
         pieces: blobs of the rows and of the offsets; no offsets, no blobs of them.
         query, source: what was asked of which database, as it was submitted; for whoever wants to
             know where the rows came from. It is never asked again.

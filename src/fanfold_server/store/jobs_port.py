@@ -203,6 +203,7 @@ class JobStore(Protocol):
             job_id: a new UUID; blobs of taken batches are stored under it before.
             spec: what to run.
             plan: its batches, in index order, without gaps; with `canary`, the first of one call.
+                A job of none, or of taken ones alone, has succeeded when this returns.
             now: the time of submission.
             quota: what the owner may have with this job.
             idempotency_key: of the owner's choice, ≤ 255 characters.

@@ -132,8 +132,6 @@ class SqlJobs:
         idempotency_key: str | None = None,
         announced: bool = False,
     ) -> tuple[Job, bool]:
-        assert plan
-
         def operation(transaction: Transaction) -> tuple[Job, bool]:
             connection = transaction.connection
             if idempotency_key is not None:
@@ -394,10 +392,11 @@ def _submit(
         earlier = _earlier(connection, spec.owner, key)
         assert earlier is not None
         return earlier, False
-    _INSERT_BATCH.run_each(
-        connection,
-        [_batch_values(new[0].id, number, planned, now) for number, planned in enumerate(plan)],
-    )
+    if plan:
+        _INSERT_BATCH.run_each(
+            connection,
+            [_batch_values(new[0].id, number, planned, now) for number, planned in enumerate(plan)],
+        )
     transaction.tell(Signal.ENDED if done else Signal.READY, job_id)
     if done:
         tell_of_ends(transaction, [new[0].id], now)
