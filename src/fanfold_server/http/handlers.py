@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -15,6 +14,7 @@ from starlette.requests import ClientDisconnect
 
 from fanfold_server.http.answers import Json
 from fanfold_server.http.errors import error_body, error_headers, status_of
+from fanfold_server.http.queries import no_such
 from fanfold_server.http.strict import NO_NUL
 from fanfold_server.model.errors import (
     BodyTooLarge,
@@ -142,9 +142,7 @@ def complaint(error: dict[str, Any], members: Sequence[str]) -> str:
         case "missing":
             return "is missing."
         case "extra_forbidden":
-            near = difflib.get_close_matches(str(error["loc"][-1]), members, n=1)
-            guess = f'; did you mean "{near[0]}"?' if near else "."
-            return f"does not exist; there are {', '.join(members)}{guess}"
+            return no_such(str(error["loc"][-1]), members)
         case "string_pattern_mismatch" if error["ctx"]["pattern"] == NO_NUL:
             return f"is {_shown(error['input'])}; it should have no NUL character."
         case _:

@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from fanfold_server.http.columnar import Columnar
 from fanfold_server.http.links import origin
+from fanfold_server.http.queries import OWN, check_query, declared
 from fanfold_server.http.scopes import check, check_script, needed
 from fanfold_server.http.strict import StrictRequest
 from fanfold_server.model.actor import Actor
@@ -128,7 +129,8 @@ class CallerRoute(APIRoute):
 
     An access token must have what `scopes.py` says that the route needs.
 
-    What is read then is strict JSON.
+    What is read then is strict JSON. Below `/api` a query parameter that the route does not take is
+    refused.
     """
 
     @override
@@ -136,6 +138,7 @@ class CallerRoute(APIRoute):
         """Put the check in front of the framework's own handler."""
         handler = super().get_route_handler()
         (what,) = {needed(self.path, method) for method in self.methods or ()}
+        known = declared(self.dependant) if self.path.startswith(OWN) else None
 
         async def authenticated(request: Request) -> Response:
             surface = surface_of(request)
@@ -144,6 +147,8 @@ class CallerRoute(APIRoute):
                 check(actor, what)
                 if actor.script is not None:
                     await check_script(actor, self.path, request.path_params, surface)
+            if known is not None:
+                check_query(request, known)
             return await handler(StrictRequest(request.scope, request.receive))
 
         return authenticated
