@@ -1,7 +1,12 @@
-"""`<interpreter> <bundle> CONFIG`: see `zygote.py`."""
+"""`<interpreter> <bundle> [enter] CONFIG`: see `entrance.py` and `zygote.py`."""
 
 from __future__ import annotations
 
-from fanfold_runtime.zygote import main
+import sys
+
+if sys.argv[1] == "enter":
+    from fanfold_runtime.entrance import main
+else:
+    from fanfold_runtime.zygote import main
 
 main()

@@ -32,38 +32,40 @@ class Wall:
             own_shm: nobody else can see /dev/shm;
             capless: should the user id be 0, it is worth no more than any other.
         home: the zygote's directory.
+
+    It is raised before the environment's interpreter starts, and known to what that runs.
     """
 
     def __init__(self, plan: dict[str, Any], home: str) -> None:
         self._plan = plan
         self._home = home
-        self._abi = 0
         self._rules: list[tuple[int, int]] = []
+        self._abi = landlock.version() if plan["landlock"] else 0
+        if plan["landlock"] and not self._abi:
+            raise OSError("Landlock is wanted, and this kernel does not have it")
 
-    def raise_around_zygote(self) -> dict[str, Any]:
-        """Confine this process, before it imports anything of the environment's; say by what."""
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What it is made of."""
+        return {"landlock": self._abi, "seccomp": bool(self._plan["seccomp"])}
+
+    def raise_up(self) -> None:
+        """Confine this process and what it becomes."""
         plan = self._plan
         if plan["capless"] and os.geteuid() == 0:
             kernel.drop_capabilities()
-        if plan["landlock"]:
-            self._abi = landlock.version()
-            if not self._abi:
-                raise OSError("Landlock is wanted, and this kernel does not have it")
-            shared = [_SHARED_MEMORY] if plan["own_shm"] or plan["own_uid"] else []
-            devices = ["/dev/" + name for name in _DEVICES]
-            self._rules = landlock.opened(plan["readable"], landlock.READ)
-            self._rules += landlock.opened([*plan["writable"], *devices, *shared], landlock.WRITE)
-            proc = ["/proc"] if plan["own_proc"] else ["/proc/" + name for name in _PROC]
-            mine = landlock.opened(["/proc"], landlock.READ)
-            mine += landlock.opened([self._home], landlock.WRITE)
-            landlock.restrict(self._rules + mine, self._abi)
-            self._rules += landlock.opened(proc, landlock.READ)
-            for place, _ in mine:
-                os.close(place)
+        if self._abi:
+            rules = self._shared() + landlock.opened(["/proc"], landlock.READ)
+            self._restrict(rules + landlock.opened([self._home], landlock.WRITE))
         if plan["seccomp"]:
             modes = not (plan["own_uid"] or plan["own_proc"])
             kernel.filter_calls(seccomp.program(plan["families"], fixed_modes=modes))
-        return {"landlock": self._abi, "seccomp": bool(plan["seccomp"])}
+
+    def prepare(self) -> None:
+        """Open what every worker may do, once for all of them."""
+        if self._abi:
+            proc = ["/proc"] if self._plan["own_proc"] else ["/proc/" + name for name in _PROC]
+            self._rules = self._shared() + landlock.opened(proc, landlock.READ)
 
     def close_in(self, place: str) -> None:
         """Confine this process, which is a worker's, to its own directory."""
@@ -71,19 +73,29 @@ class Wall:
             return
         mine = landlock.opened([place], landlock.WRITE)
         mine += landlock.opened(["/proc/self"], landlock.READ)
-        landlock.restrict(self._rules + mine, self._abi)
-        for descriptor, _ in self._rules + mine:
+        self._restrict(self._rules + mine)
+
+    def _shared(self) -> list[tuple[int, int]]:
+        """Return what a zygote and its workers may do alike."""
+        plan = self._plan
+        shared = [_SHARED_MEMORY] if plan["own_shm"] or plan["own_uid"] else []
+        devices = ["/dev/" + name for name in _DEVICES]
+        rules = landlock.opened(plan["readable"], landlock.READ)
+        return rules + landlock.opened([*plan["writable"], *devices, *shared], landlock.WRITE)
+
+    def _restrict(self, rules: list[tuple[int, int]]) -> None:
+        landlock.restrict(rules, self._abi)
+        for descriptor, _ in rules:
             os.close(descriptor)
 
 
 def probe(config: dict[str, Any]) -> None:
-    """Raise a wall, test it, and print what is found as JSON: how the server tries a rung.
+    """Test the wall that stands, and print what is found as JSON: how the server tries a rung.
 
     Args:
         config: {"wall": see `Wall`, "home": directory, "forbidden": a file outside of it}.
     """
-    kernel.prctl(kernel.NO_NEW_PRIVS, 1)
-    facts = Wall(config["wall"], config["home"]).raise_around_zygote()
+    facts = Wall(config["wall"], config["home"]).facts
     with open(os.path.join(config["home"], "probe"), "w") as file:
         file.write("written")
     try:

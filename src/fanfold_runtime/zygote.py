@@ -1,5 +1,7 @@
 """A zygote: preloads libraries by import only, then forks workers on the server's word.
 
+It begins behind its wall: see `entrance`.
+
 One thread, no event loop, nothing of a user's is executed here. It is its workers' parent and
 collects them; it is also where the orphans of a dead worker land (each worker collects its own
 while it lives), so whatever is a child of ours and not a worker is a stray, and is killed.
@@ -13,7 +15,6 @@ import importlib
 import json
 import os
 import platform
-import resource
 import select
 import signal
 import socket
@@ -25,7 +26,6 @@ from typing import Any
 from fanfold_runtime import kernel, loop, oml, watchdog
 from fanfold_runtime import tables as _tables  # noqa: F401  # later there is no path to it
 from fanfold_runtime.baseline import Baseline
-from fanfold_runtime.outlet import open_outlet
 from fanfold_runtime.removing import remove
 from fanfold_runtime.wall import Wall, probe
 
@@ -66,17 +66,6 @@ def _leave_path() -> None:
     sys.path[:] = [entry for entry in sys.path if entry != archive]
 
 
-def _limit(limits: dict[str, int]) -> None:
-    """Set resource limits, given by name as in the `resource` module, e.g. {"NOFILE": 1024}."""
-    for name, wanted in limits.items():
-        number = getattr(resource, "RLIMIT_" + name, None)
-        if number is None:
-            continue
-        hard = resource.getrlimit(number)[1]
-        value = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(number, (value, value))
-
-
 class _ServerGone(Exception):
     """Nobody is at the other end of the control channel."""
 
@@ -86,10 +75,9 @@ class Zygote:
 
     Args:
         control: stream socket to the server.
-        config: {"preload": [module names], "limits": {...}, "home": directory, "wall": {...},
+        config: {"preload": [module names], "home": directory, "wall": {...},
             "memory_kib": of a worker and all that it starts,
-            "tmp_kib": of its files; 0 where something else limits them,
-            "outlet": what `open_outlet` is given; None: no way out}.
+            "tmp_kib": of its files; 0 where something else limits them}.
     """
 
     def __init__(self, control: socket.socket, config: dict[str, Any]) -> None:
@@ -111,7 +99,7 @@ class Zygote:
         self._wake_r, self._wake_w = socket.socketpair()
 
     def run(self) -> None:
-        """Confine, preload, serve. Returns in a forked child's `loop.main` never: it exits."""
+        """Preload, serve. Returns in a forked child's `loop.main` never: it exits."""
         confined: dict[str, Any] = {
             "no_new_privs": kernel.tried(kernel.NO_NEW_PRIVS, 1),
             "dies_with_server": kernel.tried(kernel.PDEATHSIG, signal.SIGKILL),
@@ -120,10 +108,8 @@ class Zygote:
         _settle_c()
         os.umask(0o077)
         os.chdir(self._home)
-        _limit(self._config["limits"])
-        confined.update(self._wall.raise_around_zygote())
-        if self._config["outlet"] is not None:
-            open_outlet(self._control, self._config["outlet"])
+        self._wall.prepare()
+        confined.update(self._wall.facts)
         failures = self._preload()
         self._hello = {
             "python": platform.python_version(),
@@ -396,7 +382,7 @@ def _version(name: str) -> str | None:
 
 
 def main() -> None:
-    """Start a zygote: argv[1] is {"control": descriptor, "preload": …, "limits": …, …}.
+    """Start a zygote: argv[1] is {"control": descriptor, "preload": …, "home": …, …}.
 
     Without "control", try the wall that it describes.
     """

@@ -43,8 +43,22 @@ SOURCES = ("attacker.py", "outbound.py")
 LIST = "_with_a_list"
 LEFT = ("leave_a_daemon", "leave_a_daemon_and_kill_the_zygote")
 
+AT_THE_START = "_at_the_start"
 PLANTED = ("write_tmp", "write_var_tmp", "write_shared_memory")
 SHARED = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
+
+MODULE = """
+import json, os, sys
+found = {}
+def look():
+    victims = json.loads(VICTIMS)
+    for name in NAMES:
+        try:
+            found[name] = attack(name, mark="%s-%d" % (MARK_OF_START, os.getpid()), **victims), None
+        except OSError as exc:
+            found[name] = None, repr(exc)
+look()
+"""
 
 HOLD = """
 import time
@@ -118,6 +132,7 @@ def attack_all(folder: Path, setuid: str, rung: str, names: list[str]) -> dict[s
             "tmp_mib": TMP_MIB,
             "files": FILES,
         }
+        stack.enter_context(planted(environment, source, victims))
         engine = stack.enter_context(
             opened(
                 environment,
@@ -221,6 +236,24 @@ def make_environment(folder: Path) -> Environment:
     prefix = folder / "environment"
     subprocess.run([base, "-m", "venv", "--without-pip", prefix], check=True, timeout=60)
     return Environment(name="field", prefix=prefix, kind="venv")
+
+
+@contextmanager
+def planted(environment: Environment, source: str, victims: dict[str, Any]) -> Iterator[None]:
+    """Have a package attack as soon as an interpreter of the environment starts."""
+    (packages,) = environment.prefix.glob("lib/python3*/site-packages")
+    mark = f"mark-{uuid.uuid4().hex}"
+    names = [name.removesuffix(AT_THE_START) for name in EXPECTED if name.endswith(AT_THE_START)]
+    given = f"VICTIMS = {json.dumps(victims)!r}\nNAMES = {names!r}\nMARK_OF_START = {mark!r}\n"
+    (packages / "planted.py").write_text(source + given + MODULE)
+    (packages / "planted.pth").write_text("import planted\n")
+    try:
+        yield
+    finally:
+        for folder in SHARED:
+            for path in folder.glob(f"{mark}-*"):
+                with suppress(OSError):
+                    path.unlink()
 
 
 @contextmanager

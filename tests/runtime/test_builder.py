@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fanfold_server.engine.ladder import Rung
+from fanfold_server.engine.ladder import IsolationMissing
 from fanfold_server.engine.limits import Limits
 from fanfold_server.engine.sandbox import Sandbox
 from fanfold_server.model.environment import Environment
@@ -38,7 +38,7 @@ print(
     can(lambda: open("/usr/written", "w").close()),
     can(connect),
     can(lambda: os.chroot("/")),
-    can(lambda: os.kill(os.getppid(), 9)) and os.getppid() > 1 and "killed",
+    can(lambda: os.kill(os.getppid(), 0)) and os.getppid() > 1 and "reached",
 )
 """
 
@@ -56,27 +56,59 @@ def prefix(tmp_path: Path) -> Path:
     return made
 
 
-def test_a_builder_reaches_its_prefix_alone(prefix: Path, tmp_path: Path) -> None:
-    if ladder().rung is not Rung.BWRAP:
-        pytest.skip("bubblewrap does not work here")
+@pytest.mark.parametrize("rung", ["confined", "bwrap"])
+def test_a_builder_reaches_its_prefix_alone(rung: str, prefix: Path, tmp_path: Path) -> None:
     environment = Environment(name="made", prefix=prefix, kind="venv")
     data = tmp_path / "data"
     data.mkdir()
     (data / "key").write_text("secret")
+    python = prefix / "bin" / "python"
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = str(listening.getsockname()[1])
-        command = [str(prefix / "bin" / "python"), "-I", "-S", "-c", TRIES,
-                   str(prefix), str(data / "key"), port]  # fmt: skip
-        confined = Sandbox(LIMITS, ladder()).around_builder(environment, command)
-        done = subprocess.run(confined, capture_output=True, text=True, check=False, timeout=30)
+        tries = [str(python), "-I", "-S", "-c", TRIES, str(prefix), str(data / "key"), port]
+        done = confined(rung, environment, tries)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[:6] == ["True", "False", "False", "False", "False", "False"]
-    assert done.stdout.split()[6] != "killed"
+    assert done.stdout.split()[6] != "reached"
     assert (prefix / "lib" / "made").exists()
     assert (prefix / "lib" / "made").stat().st_uid == prefix.stat().st_uid
 
 
-def test_without_bubblewrap_the_command_is_as_it_was(prefix: Path) -> None:
+@pytest.mark.parametrize("rung", ["basic", "confined", "bwrap"])
+def test_a_builder_compiles(rung: str, prefix: Path) -> None:
     environment = Environment(name="made", prefix=prefix, kind="venv")
-    command = [str(prefix / "bin" / "python"), "-c", "pass"]
-    assert Sandbox(LIMITS, ladder("confined")).around_builder(environment, command) == command
+    (prefix / "lib" / "module.py").write_text("x = 1\n")
+    compiling = [str(prefix / "bin" / "python"), "-I", "-S", "-m", "compileall", "-q"]
+    done = confined(rung, environment, [*compiling, str(prefix / "lib")])
+    assert done.returncode == 0, done.stderr
+    assert list(prefix.glob("lib/__pycache__/module.*.pyc"))
+
+
+def test_an_interpreter_that_a_package_brings_along_is_behind_the_wall(
+    prefix: Path, tmp_path: Path
+) -> None:
+    secret = tmp_path / "key"
+    secret.write_text("secret")
+    python = prefix / "bin" / "python"
+    python.unlink()
+    python.write_text("#!/bin/sh\ncat $1\necho ran\n")
+    python.chmod(0o755)
+    environment = Environment(name="made", prefix=prefix, kind="venv")
+    done = confined("confined", environment, [str(python), str(secret)])
+    assert done.stdout.split() == ["ran"]
+
+
+def confined(
+    rung: str, environment: Environment, command: list[str]
+) -> subprocess.CompletedProcess[str]:
+    try:
+        sandbox = Sandbox(LIMITS, ladder(rung))
+    except IsolationMissing as exc:
+        pytest.skip(str(exc))
+    return subprocess.run(
+        sandbox.around_builder(environment, command),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )

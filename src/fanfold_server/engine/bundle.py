@@ -8,17 +8,18 @@ import zipfile
 from importlib import resources
 from pathlib import Path
 
-_START = "from fanfold_runtime.zygote import main\n\nmain()\n"
+_START = "__main__.py"
+_ENTER = "import sys; sys.path.append({!r}); from fanfold_runtime.entrance import main; main()"
 
 
 def bundle_bytes() -> bytes:
-    """Return the archive: `fanfold_runtime` and a `__main__.py`; equal sources give equal bytes."""
+    """Return the archive: `fanfold_runtime` and its start; equal sources give equal bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        _add(archive, "__main__.py", _START)
         for source in sorted(resources.files("fanfold_runtime").iterdir(), key=lambda p: p.name):
-            if source.name.endswith(".py") and source.name != "__main__.py":
-                _add(archive, f"fanfold_runtime/{source.name}", source.read_text("utf-8"))
+            if source.name.endswith(".py"):
+                folder = "" if source.name == _START else "fanfold_runtime/"
+                _add(archive, folder + source.name, source.read_text("utf-8"))
     return buffer.getvalue()
 
 
@@ -35,3 +36,17 @@ def write_bundle(directory: Path) -> Path:
     path.write_bytes(content)
     path.chmod(0o644)
     return path
+
+
+def entered(interpreter: str, bundle: Path) -> list[str]:
+    """Return the command that starts an entrance, but for what it is given.
+
+    No code of an environment's runs in it: no site, no variables of Python's.
+    """
+    return [interpreter, "-I", "-S", str(bundle), "enter"]
+
+
+def entered_without_bundle(interpreter: str) -> list[str]:
+    """Return the same for an interpreter of the server's account, which can read our sources."""
+    with resources.as_file(resources.files("fanfold_runtime")) as folder:
+        return [interpreter, "-I", "-S", "-c", _ENTER.format(str(folder.parent))]

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from fanfold_server.engine.bubble import Bubble
-from fanfold_server.engine.bundle import write_bundle
+from fanfold_server.engine.bundle import entered, write_bundle
 from fanfold_server.engine.places import find_places
 from fanfold_server.model.environment import Environment
 
@@ -183,17 +183,26 @@ def _try(rung: Rung, bubble: Bubble | None, prefix: Path) -> dict[str, Any]:
         tries = (True, False) if rung is Rung.BWRAP else (True,)
         words = ""
         for landlock in tries:
-            config = {
-                "wall": wall | {"landlock": landlock},
-                "home": str(home),
-                "forbidden": str(forbidden),
+            tried = {"wall": wall | {"landlock": landlock}, "home": str(home)}
+            config = json.dumps(tried | {"forbidden": str(forbidden)})
+            entrance: dict[str, Any] = tried | {
+                "command": [str(here.interpreter), "-s", str(bundle), config],
+                "user": None,
+                "variables": {},
+                "limits": {},
+                "outlet": None,
             }
-            command = [str(here.interpreter), "-s", str(bundle), json.dumps(config)]
+            command = entered(sys.executable, bundle)
             if bubble is not None:
                 command = bubble.around(
-                    command, places=places, home=home, bundle=bundle, uid=uid, tmp_mib=16
+                    entered(str(here.interpreter), bundle),
+                    places=places,
+                    home=home,
+                    bundle=bundle,
+                    uid=uid,
+                    tmp_mib=16,
                 )
-            facts, words = _facts(command)
+            facts, words = _facts([*command, json.dumps(entrance)])
             if facts is not None:
                 if not facts["is_hidden"]:
                     raise IsolationMissing("a file that had to be hidden could be read")

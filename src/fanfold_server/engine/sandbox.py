@@ -8,15 +8,18 @@ is in force and what is not.
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import socket
 import stat
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fanfold_server.engine.bundle import entered, entered_without_bundle
 from fanfold_server.engine.cgroup import OPEN_WITHOUT as OPEN_WITHOUT_GROUPS
 from fanfold_server.engine.cgroup import Groups
 from fanfold_server.engine.ladder import OPEN_WITHOUT, Ladder, Rung
@@ -44,9 +47,6 @@ THREAD_LIMITS = (
 )
 
 
-_ENV = "/usr/bin/env"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Openings:
     """What the operator lets functions have besides their own.
@@ -63,16 +63,20 @@ class Openings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """How one zygote is started.
+    """How one zygote is started: by way of an entrance, see `fanfold_runtime.entrance`.
 
     Attributes:
-        command: what comes before the interpreter's own arguments, and those.
-        user: the user id that the process is started with; None for the server's.
-        wall: what the zygote puts around itself; see `fanfold_runtime.wall`.
+        entrance: the command that comes before what the entrance is given.
+        command: what it becomes; what the zygote is given comes after.
+        user: the user id that it takes; None for the one that it is started with.
+        variables: what the zygote has in its environment besides.
+        wall: what it puts up; see `fanfold_runtime.wall`.
     """
 
+    entrance: tuple[str, ...]
     command: tuple[str, ...]
     user: int | None
+    variables: Mapping[str, str]
     wall: dict[str, Any]
 
 
@@ -166,8 +170,7 @@ class Sandbox:
         network: Network = NOTHING,
     ) -> Launch:
         """Return how to start an interpreter of the environment on the bundle."""
-        # -s and a clean environment stand for -I, which would also ignore PYTHONHASHSEED
-        command = [str(environment.interpreter), "-s", str(bundle)]
+        interpreter = str(environment.interpreter)
         places = find_places(environment)
         bubble = self._ladder.bubble
         opened = self._openings
@@ -175,9 +178,10 @@ class Sandbox:
         confined = self._ladder.rung >= Rung.CONFINED
         readable = [path for path in opened.readable if path.exists()]
         writable = [path for path in opened.writable if path.exists()]
+        entrance = entered(sys.executable, bundle)
         if bubble is not None:
-            command = bubble.around(
-                _given(environment.variables, command),
+            entrance = bubble.around(
+                entered(interpreter, bundle),
                 places=places,
                 home=home,
                 bundle=bundle,
@@ -204,18 +208,46 @@ class Sandbox:
             "capless": self._ladder.rung >= Rung.BASIC,
         }
         user = uid if bubble is None else None
-        return Launch(command=tuple(command), user=user, wall=wall)
+        return Launch(
+            entrance=tuple(entrance),
+            # -s and a clean environment stand for -I, which would also ignore PYTHONHASHSEED
+            command=(interpreter, "-s", str(bundle)),
+            user=user,
+            variables=environment.variables,
+            wall=wall,
+        )
 
     def around_builder(self, environment: Environment, command: Sequence[str]) -> list[str]:
         """Return how to start what writes to an environment that is being made, and runs its code.
 
-        Behind bubblewrap where that is in force: it sees the system, the environment, nothing else.
+        From `confined` on, it sees the system, the environment, nothing else, and nobody.
         """
         bubble = self._ladder.bubble
-        if bubble is None:
-            return list(command)
         places = find_places(environment)
-        return bubble.around_builder(list(command), places=places, prefix=environment.prefix)
+        if bubble is not None:
+            return bubble.around_builder(list(command), places=places, prefix=environment.prefix)
+        if self._ladder.rung < Rung.CONFINED:
+            return list(command)
+        entrance = {
+            "command": list(command),
+            "user": None,  # the files are the server's
+            "variables": {},
+            "limits": {"CORE": 0},
+            "home": str(environment.prefix),
+            "wall": {
+                "landlock": True,
+                "seccomp": True,
+                "readable": places.readable(network=False),
+                "writable": [],
+                "families": [],
+                "own_proc": False,
+                "own_uid": False,
+                "own_shm": False,
+                "capless": True,
+            },
+            "outlet": None,
+        }
+        return [*entered_without_bundle(sys.executable), json.dumps(entrance)]
 
     def rlimits(self, uid: int | None, limits: Limits) -> dict[str, int]:
         """Return the resource limits of a zygote, by the names of Python's `resource` module."""
@@ -236,7 +268,7 @@ class Sandbox:
         return self._ladder.bubble is not None
 
     def variables(self, environment: Environment, home: Path) -> dict[str, str]:
-        """Return what a zygote is started with; nothing of the server's own leaks in."""
+        """Return what a zygote's entrance is started with; nothing of the server's leaks in."""
         prefix = environment.prefix
         variables = {
             "PATH": f"{prefix / 'bin'}:/usr/local/bin:/usr/bin:/bin",
@@ -254,8 +286,7 @@ class Sandbox:
             variables |= {"CONDA_PREFIX": str(prefix), "CONDA_DEFAULT_ENV": environment.name}
         else:
             variables["VIRTUAL_ENV"] = str(prefix)
-        # Behind bubblewrap they are given last: see `_given`.
-        return variables if self._ladder.bubble is not None else variables | environment.variables
+        return variables
 
     def describe(self) -> dict[str, Any]:
         """Return the rung and what is missing, for /health and the log."""
@@ -339,14 +370,3 @@ def _is_reachable(path: Path) -> bool:
     """Tell whether everyone may read the file and pass through every directory on the way."""
     folders = all(folder.stat().st_mode & stat.S_IXOTH for folder in path.absolute().parents)
     return folders and bool(path.stat().st_mode & stat.S_IROTH)
-
-
-def _given(variables: Mapping[str, str], command: list[str]) -> list[str]:
-    """Return a command that has variables which nothing before it has.
-
-    One can name a library that is loaded into every program that is started with it, and what
-    changes the user id still has the server's rights.
-    """
-    if not variables:
-        return command
-    return [_ENV, "--", *(f"{name}={value}" for name, value in variables.items()), *command]

@@ -94,18 +94,23 @@ class Zygote:
             config = {
                 "control": theirs.fileno(),
                 "preload": preload,
-                "limits": sandbox.rlimits(uid, limits),
                 "memory_kib": limits.memory_mib << 10,
                 "tmp_kib": 0 if sandbox.caps_tmp else limits.tmp_mib << 10,
                 "home": str(self._home),
                 "wall": launch.wall,
+            }
+            entrance = {
+                "command": [*launch.command, json.dumps(config)],
+                "user": launch.user,
+                "variables": dict(launch.variables),
+                "limits": sandbox.rlimits(uid, limits),
+                "home": str(self._home),
+                "wall": launch.wall,
+                "control": theirs.fileno(),
                 "outlet": None if self._outlets is None else inside(network),
             }
-            identity: dict[str, Any] = {}
-            if launch.user is not None:
-                identity = {"user": launch.user, "group": launch.user, "extra_groups": []}
             self.process = subprocess.Popen(
-                [*launch.command, json.dumps(config)],
+                [*launch.entrance, json.dumps(entrance)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -113,7 +118,6 @@ class Zygote:
                 cwd="/",
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
-                **identity,
             )
             unless_started.pop_all()
         self._control.setblocking(False)

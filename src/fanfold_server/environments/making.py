@@ -83,7 +83,8 @@ class Making:
         # No .pth file runs with -S, and nothing is imported: what is compiled is only read.
         # The interpreter, though, may come from a channel of a user's choice.
         environment = replace(environment_of(made), use=None)
-        argv = [str(prefix / "bin" / "python"), "-I", "-S", "-m", "compileall", "-q", "-j", "2"]
+        # One at a time: several would talk by sockets and semaphores, which not every rung has.
+        argv = [str(prefix / "bin" / "python"), "-I", "-S", "-m", "compileall", "-q"]
         await run(
             await self._confine(environment, [*argv, str(prefix / "lib")]),
             log=log,
