@@ -2,7 +2,8 @@
 
 `server` with `alice`, `bob` and `admin` is shared by all acceptance tests of a process, which
 therefore use names of scripts of their own. A test that wants other settings, or wants to stop the
-server, starts one with `start_server`.
+server, starts one with `start_server`. A file whose tests share a server of their own overrides
+`server`; `root` and `frida` are accounts there.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from pathlib import Path
 
 import httpx2
 import pytest
+
+from tests.fakes.packages import write_wheel
+from tests.folders import reachable_folder
 
 FANFOLD = Path(sys.executable).with_name("fanfold")
 ENGINE = Path(__file__).parents[2] / ".environments" / "default"
@@ -205,6 +209,37 @@ def bob(server: Server) -> Iterator[Caller]:
 @pytest.fixture(scope="session")
 def admin(server: Server) -> Iterator[Caller]:
     with server.caller("admin") as caller:
+        yield caller
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Path]:
+    """A directory that the user ids of workers can reach, unlike pytest's own."""
+    with reachable_folder() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def wheels(place: Path) -> Path:
+    """What environments are built of: "labcolors", old and new, and "palette", which needs it."""
+    folder = place / "wheels"
+    for version in ("1.0", "2.0"):
+        write_wheel(folder, "labcolors", version, f"VERSION = {version!r}\n")
+    write_wheel(folder, "palette", "0.1", "import labcolors\n", requires=["labcolors"])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def root(server: Server) -> Iterator[Caller]:
+    """An administrator of a file's own server, if it has added one of this name."""
+    with server.caller("root") as caller:
+        yield caller
+
+
+@pytest.fixture(scope="module")
+def frida(server: Server) -> Iterator[Caller]:
+    """A developer there, likewise."""
+    with server.caller("frida") as caller:
         yield caller
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 from tests.acceptance.conftest import Caller
@@ -9,6 +10,15 @@ from tests.acceptance.processes import until
 
 BUILT_WITHIN_S = 120.0
 SEEN_WITHIN_S = 20.0
+
+WHERE = """
+def where(pause_s=0):
+    import sys, time
+    time.sleep(pause_s)
+    import labcolors
+    return {"version": labcolors.VERSION, "prefix": sys.prefix}
+"""
+"""Tells which version of the test's package an environment has."""
 
 
 def order(caller: Caller, name: str, spec: str, **members: object) -> dict[str, object]:
@@ -60,3 +70,11 @@ def order_of(caller: Caller, name: str, packages: list[str]) -> str:
     assert answer.status_code == 202, answer.text
     assert answer.headers["location"].endswith(f"/api/v1/environment-builds/{answer.json()['id']}")
     return str(answer.json()["id"])
+
+
+def without_network() -> tuple[str, ...]:
+    """Give what runs a command in a network of its own, in which there is nobody."""
+    for words in (("unshare", "--net"), ("unshare", "--user", "--map-root-user", "--net")):
+        if subprocess.run([*words, "true"], capture_output=True, check=False).returncode == 0:
+            return words
+    return ()

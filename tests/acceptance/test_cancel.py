@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import struct
-import tempfile
 import threading
 import time
 import uuid
@@ -24,6 +22,7 @@ import pytest
 
 from tests.acceptance.conftest import Caller, Server, StartServer, serving
 from tests.acceptance.processes import holders, is_gone, until, workers, zygotes
+from tests.folders import reachable_folder
 
 GONE_WITHIN_S = 2.0
 STARTED_WITHIN_S = 20.0
@@ -103,10 +102,8 @@ def visit() -> Iterator[Visit]:
 @pytest.fixture
 def temporary() -> Iterator[Path]:
     """A directory for a server's temporary files that other user ids may pass through."""
-    folder = Path(tempfile.mkdtemp(prefix="acceptance-"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    with reachable_folder() as folder:
+        yield folder
 
 
 def _store(caller: Caller) -> None:
@@ -288,7 +285,7 @@ def _health(server: Server) -> dict[str, object]:
 
 
 def test_sigterm_ends_a_server_cleanly_with_runs_in_flight(
-    start_server: StartServer, temporary: Path, marker: str
+    temporary: Path, start_server: StartServer, marker: str
 ) -> None:
     """What is short may finish; the rest is told that the server shuts down. Nothing is left."""
     variables = {"TMPDIR": str(temporary)}
@@ -324,7 +321,7 @@ def test_sigterm_ends_a_server_cleanly_with_runs_in_flight(
 
 
 def test_workers_do_not_outlive_a_server_that_is_killed(
-    start_server: StartServer, temporary: Path, marker: str, visit: Visit
+    temporary: Path, start_server: StartServer, marker: str, visit: Visit
 ) -> None:
     """Nobody is left to end them: they, and what they started, end by themselves."""
     server = start_server(users={"eve": "developer"}, variables={"TMPDIR": str(temporary)})

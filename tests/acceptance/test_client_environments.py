@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,31 +15,20 @@ from tests.acceptance.conftest import PASSWORD, Server, serving
 from tests.acceptance.environment_calls import BUILT_WITHIN_S, SEEN_WITHIN_S
 from tests.acceptance.processes import until
 from tests.acceptance.test_progress import terminal
-from tests.fakes.packages import requirements, write_wheel
+from tests.fakes.packages import requirements
 
 VERSION = "def version():\n    import labcolors\n    return labcolors.VERSION\n"
 
 
 @pytest.fixture(scope="module")
-def place() -> Iterator[Path]:
-    """A directory that the user ids of workers can reach, unlike pytest's own."""
-    folder = Path(tempfile.mkdtemp(prefix="sdk-built-"))
-    folder.chmod(0o755)
-    yield folder
-    subprocess.run(["chmod", "-R", "u+w", folder], check=True)
-    shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="module")
-def specs(place: Path) -> dict[str, Path]:
+def specs(place: Path, wheels: Path) -> dict[str, Path]:
     """Files that say what an environment is made of, by the version that they want."""
     made = {}
     for version in ("1.0", "2.0"):
-        write_wheel(place / "wheels", "labcolors", version, f"VERSION = {version!r}\n")
         made[version] = place / f"lab-{version}.txt"
-        made[version].write_text(requirements(place / "wheels", f"labcolors=={version}"))
+        made[version].write_text(requirements(wheels, f"labcolors=={version}"))
     made["none"] = place / "requirements.txt"
-    made["none"].write_text(requirements(place / "wheels", "nosuchthing"))
+    made["none"].write_text(requirements(wheels, "nosuchthing"))
     return made
 
 

@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import pytest
 
 from tests.acceptance.conftest import Caller, Server, run_fanfold, serving
 from tests.acceptance.processes import until, zygotes
+from tests.folders import reachable_folder
 
 SEEN_WITHIN_S = 20.0
 WHERE = """
@@ -39,10 +39,8 @@ def where(i=0):
 @pytest.fixture(scope="module")
 def prefixes() -> Iterator[Path]:
     """A directory for environments that the user ids of workers can reach, unlike pytest's own."""
-    folder = Path(tempfile.mkdtemp(prefix="acceptance-"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
+    with reachable_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +52,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def frida(server: Server) -> Iterator[Caller]:
-    with server.caller("frida") as caller:
-        caller.store("where", WHERE)
-        yield caller
+def frida(frida: Caller) -> Caller:
+    frida.store("where", WHERE)
+    return frida
 
 
 @pytest.fixture(scope="module")

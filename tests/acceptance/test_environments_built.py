@@ -5,10 +5,8 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import os
-import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +25,7 @@ from tests.acceptance.conftest import (
 from tests.acceptance.environment_calls import (
     BUILT_WITHIN_S,
     SEEN_WITHIN_S,
+    WHERE,
     built,
     ended,
     leftovers,
@@ -36,33 +35,6 @@ from tests.acceptance.environment_calls import (
 )
 from tests.acceptance.processes import until
 from tests.fakes.packages import requirements, write_wheel
-
-WHERE = """
-def where(pause_s=0):
-    import sys, time
-    time.sleep(pause_s)
-    import labcolors
-    return {"version": labcolors.VERSION, "prefix": sys.prefix}
-"""
-
-
-@pytest.fixture(scope="module")
-def place() -> Iterator[Path]:
-    """A directory that the user ids of workers can reach, unlike pytest's own."""
-    folder = Path(tempfile.mkdtemp(prefix="built-"))
-    folder.chmod(0o755)
-    yield folder
-    subprocess.run(["chmod", "-R", "u+w", folder], check=True)
-    shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="module")
-def wheels(place: Path) -> Path:
-    folder = place / "wheels"
-    for version in ("1.0", "2.0"):
-        write_wheel(folder, "labcolors", version, f"VERSION = {version!r}\n")
-    write_wheel(folder, "palette", "0.1", "import labcolors\n", requires=["labcolors"])
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -75,16 +47,9 @@ def server(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
 
 
 @pytest.fixture(scope="module")
-def root(server: Server) -> Iterator[Caller]:
-    with server.caller("root") as caller:
-        yield caller
-
-
-@pytest.fixture(scope="module")
-def frida(server: Server) -> Iterator[Caller]:
-    with server.caller("frida") as caller:
-        caller.store("where", WHERE)
-        yield caller
+def frida(frida: Caller) -> Caller:
+    frida.store("where", WHERE)
+    return frida
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,8 @@ import concurrent.futures
 import hashlib
 import json
 import os
-import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,35 +18,17 @@ from tests.acceptance.conftest import FANFOLD, Caller, Server, run_fanfold, serv
 from tests.acceptance.environment_calls import (
     BUILT_WITHIN_S,
     SEEN_WITHIN_S,
+    WHERE,
     built,
     ended,
     leftovers,
     runs,
+    without_network,
 )
 from tests.acceptance.processes import until
-from tests.acceptance.test_environments_built import WHERE
 from tests.fakes.packages import requirements, write_wheel
 
 TAR = {"Content-Type": "application/x-tar"}
-
-
-@pytest.fixture(scope="module")
-def place() -> Iterator[Path]:
-    """A directory that the user ids of workers can reach, unlike pytest's own."""
-    folder = Path(tempfile.mkdtemp(prefix="carried-"))
-    folder.chmod(0o755)
-    yield folder
-    subprocess.run(["chmod", "-R", "u+w", folder], check=True)
-    shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="module")
-def wheels(place: Path) -> Path:
-    folder = place / "wheels"
-    for version in ("1.0", "2.0"):
-        write_wheel(folder, "labcolors", version, f"VERSION = {version!r}\n")
-    write_wheel(folder, "palette", "0.1", "import labcolors\n", requires=["labcolors"])
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -61,16 +41,9 @@ def server(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
 
 
 @pytest.fixture(scope="module")
-def root(server: Server) -> Iterator[Caller]:
-    with server.caller("root") as caller:
-        yield caller
-
-
-@pytest.fixture(scope="module")
-def frida(server: Server) -> Iterator[Caller]:
-    with server.caller("frida") as caller:
-        caller.store("where", WHERE)
-        yield caller
+def frida(frida: Caller) -> Caller:
+    frida.store("where", WHERE)
+    return frida
 
 
 @pytest.fixture(scope="module")
@@ -98,14 +71,6 @@ def gone(parcels: dict[str, Path], wheels: Path) -> dict[str, Path]:
     for wheel in wheels.iterdir():
         wheel.unlink()
     return parcels
-
-
-def without_network() -> tuple[str, ...]:
-    """Give what runs a command in a network of its own, in which there is nobody."""
-    for words in (("unshare", "--net"), ("unshare", "--user", "--map-root-user", "--net")):
-        if subprocess.run([*words, "true"], capture_output=True, check=False).returncode == 0:
-            return words
-    return ()
 
 
 def test_a_command_imports_where_there_is_no_network_and_what_it_was_made_of_is_gone(

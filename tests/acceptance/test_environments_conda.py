@@ -6,9 +6,6 @@ import asyncio
 import base64
 import json
 import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,16 +80,6 @@ def add_labcolors(channel: Path, version: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def place() -> Iterator[Path]:
-    """A directory that the user ids of workers can reach, unlike pytest's own."""
-    folder = Path(tempfile.mkdtemp(prefix="conda-"))
-    folder.chmod(0o755)
-    yield folder
-    subprocess.run(["chmod", "-R", "u+w", folder], check=True)
-    shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="module")
 def channel(place: Path) -> Path:
     """An interpreter, numpy, and a package that runs on every machine."""
     folder = place / "channel"
@@ -113,18 +100,11 @@ def server(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
 
 
 @pytest.fixture(scope="module")
-def root(server: Server) -> Iterator[Caller]:
-    with server.caller("root") as caller:
-        yield caller
-
-
-@pytest.fixture(scope="module")
-def frida(server: Server) -> Iterator[Caller]:
-    with server.caller("frida") as caller:
-        caller.store("test_seaborn_idx", IDX)
-        caller.store("test_seaborn_noinp", NOINP)
-        caller.store("look", LOOK)
-        yield caller
+def frida(frida: Caller) -> Caller:
+    frida.store("test_seaborn_idx", IDX)
+    frida.store("test_seaborn_noinp", NOINP)
+    frida.store("look", LOOK)
+    return frida
 
 
 def command(server: Server, place: Path, *words: str, fails: bool = False) -> str:

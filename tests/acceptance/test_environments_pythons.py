@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.acceptance.conftest import FANFOLD, Caller, Server, run_fanfold, serving
-from tests.acceptance.environment_calls import BUILT_WITHIN_S, SEEN_WITHIN_S
+from tests.acceptance.environment_calls import BUILT_WITHIN_S, SEEN_WITHIN_S, without_network
 from tests.acceptance.processes import until
-from tests.acceptance.test_environments_carried import without_network
 from tests.acceptance.test_environments_conda import LOOK, add_labcolors
 from tests.fakes.conda import write_python
 from tests.fakes.packages import write_wheel
@@ -29,16 +26,6 @@ def which(i):
     print("on its way")
     return ["%d.%d" % sys.version_info[:2], sys.prefix, labcolors.VERSION, random.random()]
 """
-
-
-@pytest.fixture(scope="module")
-def place() -> Iterator[Path]:
-    """A directory that the user ids of workers can reach, unlike pytest's own."""
-    folder = Path(tempfile.mkdtemp(prefix="pythons-"))
-    folder.chmod(0o755)
-    yield folder
-    subprocess.run(["chmod", "-R", "u+w", folder], check=True)
-    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +53,10 @@ def server(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
 
 
 @pytest.fixture(scope="module")
-def frida(server: Server) -> Iterator[Caller]:
-    with server.caller("frida") as caller:
-        caller.store("which", WHICH)
-        caller.store("look", LOOK)
-        yield caller
+def frida(frida: Caller) -> Caller:
+    frida.store("which", WHICH)
+    frida.store("look", LOOK)
+    return frida
 
 
 def command(server: Server, place: Path, *words: str) -> str:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import signal
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -22,6 +20,7 @@ import pytest
 from tests.acceptance.conftest import Caller, Server, StartServer, serving
 from tests.acceptance.processes import descriptors, until, workers, zygotes
 from tests.family import WRAPPERS
+from tests.folders import reachable_folder
 
 CLIENTS = 16
 REQUESTS = 2_000
@@ -46,10 +45,8 @@ SCRIPTS = {
 
 @pytest.fixture(scope="module")
 def temporary() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="acceptance-"))
-    folder.chmod(0o755)  # workers with user ids of their own pass through
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    with reachable_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import venv
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +12,7 @@ from tests.acceptance.conftest import Caller, Server, run_fanfold
 from tests.acceptance.job_calls import RUNS, ended, submit
 from tests.acceptance.processes import until
 from tests.acceptance.test_data_runs import load
+from tests.folders import reachable_folder
 
 ASKS = """\
 import oml
@@ -156,14 +154,12 @@ def test_rows_are_those_of_the_moment_of_asking(ada: Caller) -> None:
 @pytest.fixture
 def bare(server: Server) -> Iterator[str]:
     """The name of an environment with Python and nothing else; workers may enter its folder."""
-    folder = Path(tempfile.mkdtemp(prefix="bare-"))
-    folder.chmod(0o755)
-    venv.create(folder / "prefix", symlinks=True)
-    where = ("--data", str(server.data))
-    run_fanfold("env", "register", "oml-bare", str(folder / "prefix"), *where)
-    yield "oml-bare"
-    (server.data / "environments" / "oml-bare").unlink()
-    shutil.rmtree(folder)
+    with reachable_folder() as folder:
+        venv.create(folder / "prefix", symlinks=True)
+        where = ("--data", str(server.data))
+        run_fanfold("env", "register", "oml-bare", str(folder / "prefix"), *where)
+        yield "oml-bare"
+        (server.data / "environments" / "oml-bare").unlink()
 
 
 def test_an_environment_without_pyarrow_says_what_is_missing_and_what_would_help(

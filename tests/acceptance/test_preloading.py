@@ -3,36 +3,15 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.acceptance.conftest import Caller, Server, serving
-from tests.acceptance.environment_calls import SEEN_WITHIN_S, built, ended, order_of, runs
+from tests.acceptance.environment_calls import SEEN_WITHIN_S, WHERE, built, ended, order_of, runs
 from tests.acceptance.processes import until
-from tests.acceptance.test_environments_built import WHERE
-from tests.fakes.packages import requirements, write_wheel
-
-
-@pytest.fixture(scope="module")
-def place() -> Iterator[Path]:
-    """A directory that the user ids of workers can reach, unlike pytest's own."""
-    folder = Path(tempfile.mkdtemp(prefix="preloaded-"))
-    folder.chmod(0o755)
-    yield folder
-    subprocess.run(["chmod", "-R", "u+w", folder], check=True)
-    shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="module")
-def wheels(place: Path) -> Path:
-    for version in ("1.0", "2.0"):
-        write_wheel(place / "wheels", "labcolors", version, f"VERSION = {version!r}\n")
-    return place / "wheels"
+from tests.fakes.packages import requirements
 
 
 @pytest.fixture(scope="module")
@@ -44,16 +23,9 @@ def server(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
 
 
 @pytest.fixture(scope="module")
-def root(server: Server) -> Iterator[Caller]:
-    with server.caller("root") as caller:
-        yield caller
-
-
-@pytest.fixture(scope="module")
-def frida(server: Server) -> Iterator[Caller]:
-    with server.caller("frida") as caller:
-        caller.store("where", WHERE)
-        yield caller
+def frida(frida: Caller) -> Caller:
+    frida.store("where", WHERE)
+    return frida
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from fanfold_server.model.environment import Environment
+from tests.folders import reachable_folder
 from tests.runtime.bench import Engine, opened
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,24 +31,21 @@ def libraries() -> Environment:
 def bare() -> Iterator[MakeEnvironment]:
     """Makes bare environments by version; skips where the machine has no such CPython."""
     made: dict[str, Environment] = {}
-    # not below pytest's own folder, which is closed to other user ids
-    folder = Path(tempfile.mkdtemp(prefix="bare-"))
-    folder.chmod(0o755)
+    with reachable_folder() as folder:
 
-    def make(version: str) -> Environment:
-        if version not in made:
-            interpreter = find_interpreter(version)
-            if interpreter is None:
-                pytest.skip(f"this machine has no CPython {version}")
-            prefix = folder / version
-            subprocess.run(
-                [interpreter, "-m", "venv", "--without-pip", prefix], check=True, timeout=60
-            )
-            made[version] = Environment(name=f"bare-{version}", prefix=prefix, kind="venv")
-        return made[version]
+        def make(version: str) -> Environment:
+            if version not in made:
+                interpreter = find_interpreter(version)
+                if interpreter is None:
+                    pytest.skip(f"this machine has no CPython {version}")
+                prefix = folder / version
+                subprocess.run(
+                    [interpreter, "-m", "venv", "--without-pip", prefix], check=True, timeout=60
+                )
+                made[version] = Environment(name=f"bare-{version}", prefix=prefix, kind="venv")
+            return made[version]
 
-    yield make
-    shutil.rmtree(folder)
+        yield make
 
 
 def find_interpreter(version: str) -> Path | None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 
 from fanfold_server.model.environment import Environment
 from tests.acceptance.processes import until
+from tests.folders import reachable_folder
 from tests.runtime.bench import Engine, opened
 
 BIG_MIB = 96
@@ -29,14 +28,12 @@ SLEEP = "import time\ndef f(i, pause_s): time.sleep(pause_s)"
 @pytest.fixture(scope="module")
 def big() -> Iterator[Environment]:
     """An environment whose package takes its memory when it is imported, before any run."""
-    folder = Path(tempfile.mkdtemp(prefix="big-"))
-    folder.chmod(0o755)
-    command = [sys.executable, "-m", "venv", "--without-pip", str(folder / "env")]
-    subprocess.run(command, check=True, timeout=60)
-    (site,) = (folder / "env").glob("lib/python3*/site-packages")
-    (site / "big.py").write_text(f"HELD = b'x' * ({BIG_MIB} << 20)\n")
-    yield Environment(name="big", prefix=folder / "env", kind="venv")
-    shutil.rmtree(folder)
+    with reachable_folder() as folder:
+        command = [sys.executable, "-m", "venv", "--without-pip", str(folder / "env")]
+        subprocess.run(command, check=True, timeout=60)
+        (site,) = (folder / "env").glob("lib/python3*/site-packages")
+        (site / "big.py").write_text(f"HELD = b'x' * ({BIG_MIB} << 20)\n")
+        yield Environment(name="big", prefix=folder / "env", kind="venv")
 
 
 @pytest.fixture(params=["auto", "confined", "none"])
