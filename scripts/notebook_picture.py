@@ -20,6 +20,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 
+from fanfold_server.demo.ending import Ending
 from fanfold_server.demo.server import ThrowAway, throw_away
 
 ROOT = Path(__file__).parents[1]
@@ -65,12 +66,15 @@ def main() -> int:
         print("there is no Chromium: name one by the variable CHROMIUM", file=sys.stderr)
         return 2
     environment = ROOT / ".environments" / "default"
-    with tempfile.TemporaryDirectory() as name:
+    ending = Ending()
+    with ending.opened(), tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "server").mkdir()
-        with throw_away(folder / "server", environment=environment) as server:
+        place = folder / "server"
+        with throw_away(place, environment=environment, ending=ending) as server:
             page = folder / "page.html"
-            page.write_text(run_notebook(server, folder), encoding="utf-8")
+            with ending.interruptible():
+                page.write_text(run_notebook(server, folder), encoding="utf-8")
         height = height_of(chromium, page, folder)
         take_picture(chromium, page, folder, height, out)
     print(f"wrote {out}")

@@ -115,7 +115,8 @@ def test_images_and_a_page_that_needs_nothing_else_are_left(shown: Shown) -> Non
     assert not re.search(r"<script|<link|url\(|@import|src=\"http|href=", page)
 
 
-def test_ctrl_c_leaves_no_process_and_no_file(temporary: Path) -> None:
+@pytest.mark.parametrize("moment", ["Starting", "ready at"])
+def test_ctrl_c_leaves_no_process_and_no_file(temporary: Path, moment: str) -> None:
     demo = subprocess.Popen(
         [FANFOLD, "demo", "--stay", "--output", "out"],
         cwd=temporary,
@@ -127,7 +128,7 @@ def test_ctrl_c_leaves_no_process_and_no_file(temporary: Path) -> None:
     assert demo.stdout is not None
     with demo.stdout:
         for line in demo.stdout:
-            if "ready at" in line:
+            if moment in line:
                 break
         demo.send_signal(signal.SIGINT)
         assert demo.wait(LIMIT_S) == 128 + signal.SIGINT

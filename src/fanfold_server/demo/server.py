@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from fanfold_server.demo.ending import Ending
+
 START_LIMIT_S = 60
 STOP_LIMIT_S = 15
 USER = "DEMO"
@@ -35,22 +37,24 @@ class ThrowAway:
 
 
 @contextmanager
-def throw_away(folder: Path, *, environment: Path) -> Iterator[ThrowAway]:
+def throw_away(folder: Path, *, environment: Path, ending: Ending) -> Iterator[ThrowAway]:
     """Start a server with an account, and stop it again.
 
     Args:
         folder: an empty directory; everything of the server's lies below it.
         environment: prefix of the environment for runs; registered as `seaborn`, too.
+        ending: may interrupt the start, but never between a process and what ends it.
 
     Raises:
         ServerFailed: the environment is none, lacks a package, or the server did not start.
     """
-    _refuse_incomplete(environment)
     data, log = folder / "data", folder / "server.log"
     password = secrets.token_urlsafe(18)
     here = ("--data", str(data))
-    _run("user", "add", USER, "--password-stdin", *here, stdin=password)
-    _run("env", "register", "seaborn", str(environment), *here)
+    with ending.interruptible():
+        _refuse_incomplete(environment)
+        _run("user", "add", USER, "--password-stdin", *here, stdin=password)
+        _run("env", "register", "seaborn", str(environment), *here)
     with log.open("wb") as errors:
         process = subprocess.Popen(
             [*_fanfold(), "serve", *here, "--port", "0", "--default-environment", str(environment)],
@@ -62,7 +66,8 @@ def throw_away(folder: Path, *, environment: Path) -> Iterator[ThrowAway]:
             start_new_session=True,  # Ctrl-C is ours to answer
         )
     try:
-        url = _wait_until_ready(process, log)
+        with ending.interruptible():
+            url = _wait_until_ready(process, log)
         yield ThrowAway(url=url, user=USER, password=password, log=log)
     finally:
         _stop(process)

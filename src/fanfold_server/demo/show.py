@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import sys
 import tempfile
 import textwrap
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 import click
 
 from fanfold_server.demo.curl import Curl, CurlFailed
+from fanfold_server.demo.ending import Ending
 from fanfold_server.demo.page import write_page
 from fanfold_server.demo.server import ServerFailed, throw_away
 from fanfold_server.demo.step import Different, Step
 from fanfold_server.demo.steps import steps
 
 _CHECKOUT = Path(__file__).parents[3]
-_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 _WIDTH = 100
 
 
@@ -42,21 +38,25 @@ def show(output: Path, environment: Path | None, *, stay: bool) -> None:
     output.mkdir(parents=True, exist_ok=True)
     prefix = environment.absolute() if environment else _engine_environment()
     taken: list[Step] = []
+    ending = Ending()
     try:
-        with _told_to_end(), tempfile.TemporaryDirectory(prefix="fanfold-demo-") as name:
+        with ending.opened(), tempfile.TemporaryDirectory(prefix="fanfold-demo-") as name:
             folder = Path(name)
             _say("Starting a throw-away server …")
-            with throw_away(folder, environment=prefix) as server:
+            with throw_away(folder, environment=prefix, ending=ending) as server:
                 home = folder / "home"
                 home.mkdir()
                 curl = Curl(program, url=server.url, folder=output, home=home)
                 _say(f"It is ready at {server.url} with the account {server.user}.")
                 for take in steps(curl, user=server.user, password=server.password, folder=output):
-                    taken.append(take())
-                    _show(len(taken), taken[-1])
+                    with ending.interruptible():
+                        taken.append(take())
+                        _show(len(taken), taken[-1])
                 _keep(taken, output)
                 if stay:
-                    _stay(server.url, curl.token, output)
+                    _say_how_to_go_on(server.url, curl.token, output)
+                    ending.wait()
+                    _say()
     except (ServerFailed, CurlFailed, Different) as exc:
         raise click.ClickException(str(exc)) from exc
     sys.exit(_judge(taken))
@@ -66,21 +66,6 @@ def _engine_environment() -> Path:
     """Find the environment that `make setup` made; without a checkout, our own."""
     made = _CHECKOUT / ".environments" / "default"
     return made if made.is_dir() else Path(sys.prefix)
-
-
-@contextmanager
-def _told_to_end() -> Iterator[None]:
-    """Clean up when told to end, as with Ctrl-C."""
-
-    def end(number: int, _frame: FrameType | None) -> None:
-        sys.exit(128 + number)
-
-    before = {number: signal.signal(number, end) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 # -------------------------------------------------------------------------------- what is printed
@@ -113,16 +98,12 @@ def _keep(taken: list[Step], output: Path) -> None:
         _say(f"{output / name}", indent=3)
 
 
-def _stay(url: str, token: str | None, output: Path) -> None:
+def _say_how_to_go_on(url: str, token: str | None, output: Path) -> None:
     _say()
     _say(click.style("Try it yourself", bold=True))
     _say(f"export TOKEN={token}", indent=3)
     _say(f"cd {output}", indent=3)
     _say(f"{url}/docs is the reference; Ctrl-C stops the server.", indent=3)
-    try:
-        signal.pause()
-    except KeyboardInterrupt:
-        _say()
 
 
 def _judge(taken: list[Step]) -> int:
