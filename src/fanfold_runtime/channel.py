@@ -7,7 +7,7 @@ import socket
 
 from fanfold_runtime import protocol as p
 
-_JOIN_BELOW = 65536
+_JOIN_BELOW = 1 << 19
 """Bytes up to which the parts of a frame are copied together rather than sent one by one."""
 
 

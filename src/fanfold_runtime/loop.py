@@ -239,7 +239,7 @@ class Worker:
                 seeder.reseed(index, draws)
                 if wants_generator and "rng" not in keywords:
                     keywords = dict(keywords, rng=seeder.generator(index))
-                text = run.encode(function(*run.first(index), **keywords))
+                text = run.encode(function(*run.first(index), **keywords), report.part)
                 if run.graphics:
                     images = run.check_images(self._figures.take())
             except BaseException as exc:

@@ -5,8 +5,8 @@ A *zygote* is the process that the server starts: it preloads libraries and fork
 the user's code.
 
 **Worker frames** are `u32 length | u8 kind | payload`, little-endian; `length` counts the kind and
-the payload. A worker reads SOURCE, RUN, LEASE, END and writes HELLO, METERS, VALUES, OUTCOME, DONE,
-RETIRE.
+the payload. A worker reads SOURCE, RUN, LEASE, END and writes HELLO, METERS, PART, VALUES, OUTCOME,
+DONE, RETIRE.
 
     server → worker
     SOURCE   32s digest | u16 entry length | entry | u16 name length | name | source (UTF-8)
@@ -27,6 +27,10 @@ RETIRE.
     METERS   METERS_HEADER | u32 elapsed_us[count] | u32 peak_kib[count]
              With KEEP_METERS, before the VALUES of the same calls: what each took, and the most
              memory that its process has had by its end. Calls of one `map` share its time alike.
+    PART     PART_HEADER | a JSON array of at least one element, or nothing
+             The elements with which the value of the call in hand begins, an array: the VALUES or
+             the OUTCOME with the rest of it follow. So what is written is read meanwhile. Without
+             any, what was sent of the value is void, as it is when the call fails after all.
     OUTCOME  OUTCOME_HEADER | header (JSON object) | value | log | images, in this order
              One call that failed, drew, or wrote; lengths are in the header (see `loop.py`).
     DONE     DONE_HEADER
@@ -95,6 +99,7 @@ OUTCOME = 67
 DONE = 68
 RETIRE = 69
 METERS = 70
+PART = 71
 
 SOURCE_HEADER = struct.Struct("<32sH")
 """digest, length of the entry function's name."""
@@ -116,6 +121,9 @@ METERS_HEADER = struct.Struct("<IQQ")
 
 METER_BYTES = 8
 """What a METERS frame has of each call."""
+
+PART_HEADER = struct.Struct("<IQ")
+"""run, index."""
 
 OUTCOME_HEADER = struct.Struct("<IQI")
 """run, index, length of the JSON header."""
@@ -154,6 +162,8 @@ SPLICE = 4096
 """Write every value as an array to be joined to others: the records of a DataFrame, or [value]."""
 COLUMN_FRAMES = 8192
 """Write a returned DataFrame by columns with row labels: {"a":{"0":1}}."""
+IN_PARTS = 16384
+"""A large value may be sent in PARTs."""
 
 # OUTCOME header: failure kinds (the same numbers as the server's FailureKind)
 TOO_LONG = 1024

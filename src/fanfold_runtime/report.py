@@ -30,6 +30,7 @@ class Report:
         "_bytes",
         "_channel",
         "_elapsed",
+        "_in_parts",
         "_next",
         "_peaks",
         "_run",
@@ -44,6 +45,7 @@ class Report:
         self._began = began
         self._texts: list[bytes] = []
         self._bytes = 0
+        self._in_parts = False
         self._elapsed: list[int] = []
         self._peaks: list[int] = []
 
@@ -55,8 +57,21 @@ class Report:
             self._peaks.append(_peak_kib())
         self._next += 1
         self._bytes += len(text)
-        if self._bytes > self._run.max_value_bytes:
+        if self._in_parts or self._bytes > self._run.max_value_bytes:
             self.flush()
+
+    def part(self, text: bytes) -> None:
+        """Send elements with which the next call's value, an array, begins; none: forget them.
+
+        Args:
+            text: a JSON array, or nothing.
+        """
+        if not text and not self._in_parts:
+            return
+        self.flush()
+        head = p.PART_HEADER.pack(self._run.number, self._next)
+        self._channel.write(p.PART, head, text)
+        self._in_parts = bool(text)
 
     def array(self, text: bytes, count: int) -> None:
         """The next `count` calls did so; `text` is a JSON array of their values."""
@@ -98,13 +113,14 @@ class Report:
         first = p.OUTCOME_HEADER.pack(self._run.number, self._next, len(head))
         self._channel.write(p.OUTCOME, first, head, value, logged, *(png for png, _ in images))
         self._next += 1
+        self._in_parts = False
 
     def flush(self) -> None:
         """Send the values that were not sent yet."""
         n = len(self._texts)
         if n:
             self._values(self._joined(), self._next - n, n, final=False)
-            self._texts, self._bytes = [], 0
+            self._texts, self._bytes, self._in_parts = [], 0, False
 
     def end(self) -> None:
         """Send what was not sent yet and end the lease."""
@@ -118,7 +134,7 @@ class Report:
         self._channel.write(p.DONE, head)
 
     def _joined(self) -> bytes:
-        return b"[" + b",".join(self._texts) + b"]"
+        return b"[%b]" % b",".join(self._texts)
 
     def _share_alike(self, count: int) -> None:
         """Measure calls of one `map`: they have its time in equal parts."""

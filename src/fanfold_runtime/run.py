@@ -17,10 +17,16 @@ from fanfold_runtime.loading import Program
 from fanfold_runtime.plain import NotJson
 from fanfold_runtime.rows import NoArrow, Rows, UnreadableRows, receive_files
 from fanfold_runtime.seeding import Seeder
-from fanfold_runtime.values import Encoder, TooLong, is_frame
+from fanfold_runtime.values import Encoder, TooLong, Unfit, is_frame
 
 Failure = tuple[int, str, str, str]
 """(kind, type name, message, traceback): why a call has no value."""
+
+Part = Callable[[bytes], None]
+"""Sends elements with which a value begins; see `Report.part`."""
+
+PART_BYTES = 192 << 10
+"""A value is sent in parts of about so many bytes: the server reads one while the next is made."""
 
 _loads = json.loads
 
@@ -49,6 +55,7 @@ class Run:
     __slots__ = (
         "_files",
         "_flags",
+        "_in_parts",
         "_keywords",
         "_parameters",
         "broken",
@@ -86,6 +93,7 @@ class Run:
         self._flags: int = flags
         self._files = receive_files(side) if self.has_rows else []
         self.rows: Rows | None = None
+        self._in_parts = bool(flags & p.IN_PARTS)
         self.splice = bool(flags & p.SPLICE)
         self.program = programs[digest]
         self.seed: int = seed
@@ -177,16 +185,47 @@ class Run:
         if rows is not None:
             rows.close()
 
-    def encode(self, value: object) -> bytes:
-        """Return a call's value as JSON. Raises NotJson, TooLong, TooLarge or MemoryError."""
+    def encode(self, value: object, part: Part | None = None) -> bytes:
+        """Return a call's value as JSON.
+
+        Args:
+            part: if given, takes elements with which a large array begins; what is returned has
+                the rest of them, at least one.
+
+        Raises:
+            NotJson, TooLong, TooLarge, MemoryError: as they say; what was sent is void.
+        """
+        if part is not None and self._in_parts and is_frame(value):
+            try:
+                return self._encode_in_parts(value, part)
+            except Unfit:
+                part(b"")
         text = self.encoder.one(value)
         if self.splice and not is_frame(value):
             text = b"[" + text + b"]"
-        if len(text) > self.max_value_bytes:
-            raise TooLarge(
-                "returned value takes %d bytes as JSON" % len(text), self.max_value_bytes
-            )
+        self._check_size(len(text))
         return text
+
+    def _encode_in_parts(self, value: object, part: Part) -> bytes:
+        """Return the rest of what was sent. Raises Unfit, and what `encode` does."""
+        texts: list[bytes] = []
+        waiting, taken = 0, 1  # bytes: of the texts, and of the whole value
+        for stretch in self.encoder.stretches(value):
+            if waiting >= PART_BYTES:
+                if taken <= self.max_value_bytes:
+                    part(b"[%b]" % b",".join(texts))
+                texts, waiting = [], 0
+            texts.append(stretch[1:-1])
+            waiting += len(stretch)
+            taken += len(stretch) - 1
+        if not texts:
+            raise Unfit
+        self._check_size(taken)
+        return b"[%b]" % b",".join(texts)
+
+    def _check_size(self, size: int) -> None:
+        if size > self.max_value_bytes:
+            raise TooLarge("returned value takes %d bytes as JSON" % size, self.max_value_bytes)
 
     def check_images(self, images: list[Image]) -> list[Image]:
         """Return the images of a call. Raises TooLarge if they take more than one value may."""

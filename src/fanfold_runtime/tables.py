@@ -6,6 +6,7 @@ Whoever calls this has met an object of theirs, so both modules are imported if 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Callable
 
@@ -24,6 +25,13 @@ FRAME_DECIMALS = 10
 
 _MAX_LITERAL = 256
 """Columns up to which records are made by compiled code."""
+
+_STRETCH_CELLS = 5_000
+"""So many cells are written at once: they fit into the processor's cache, and what they took is
+there for the next. All at once take twice the time."""
+
+_Cells = Callable[[int, int], list[Any]]
+"""The values of a column from one row up to another."""
 
 _COARSE_FROM = float(1 << 19)
 """From here on neighbouring floats are more than 1e-10 apart: rounding changes nothing."""
@@ -103,9 +111,35 @@ def _frame(walk: Walk, df: Any, path: Path, depth: int) -> list[dict[str, Any]]:
     names, columns = _columns(walk, df, path, depth)
     if not columns:
         return [{} for _ in range(len(df))]
-    if len(names) > _MAX_LITERAL:
-        return [dict(zip(names, row)) for row in zip(*columns)]
-    return _maker(len(names))(names, columns)
+    return _maker_of(names)(names, columns)
+
+
+def stretches(
+    walk: Walk, df: Any, encode: Callable[[list[dict[str, Any]]], bytes]
+) -> Iterator[bytes]:
+    """Yield the records of a DataFrame as JSON arrays that joined are what `plain` makes of it.
+
+    All columns are converted before the first is yielded: what has no JSON form is told then.
+
+    Raises:
+        NotJson: some part has no JSON form.
+    """
+    names, cells = _cells_of(walk, df, None, 0)
+    if not names:
+        return
+    make, rows = _maker_of(names), max(1, _STRETCH_CELLS // len(names))
+    for start in range(0, len(df), rows):
+        end = min(start + rows, len(df))
+        yield encode(make(names, [cut(start, end) for cut in cells]))
+
+
+def _maker_of(names: list[str]) -> Callable[[list[str], list[list[Any]]], list[dict[str, Any]]]:
+    """Return what makes records of columns with these names."""
+    return _maker(len(names)) if len(names) <= _MAX_LITERAL else _records_of_many
+
+
+def _records_of_many(names: list[str], columns: list[list[Any]]) -> list[dict[str, Any]]:
+    return [dict(zip(names, row)) for row in zip(*columns)]
 
 
 @lru_cache(maxsize=16)
@@ -128,18 +162,27 @@ def _maker(width: int) -> Callable[[list[str], list[list[Any]]], list[dict[str, 
 
 def _columns(walk: Walk, df: Any, path: Path, depth: int) -> tuple[list[str], list[list[Any]]]:
     """The names and the values of a DataFrame's columns."""
+    names, cells = _cells_of(walk, df, path, depth)
+    return names, [cut(0, len(df)) for cut in cells]
+
+
+def _cells_of(walk: Walk, df: Any, path: Path, depth: int) -> tuple[list[str], list[_Cells]]:
     names = [walk.key(_label(c), path) for c in df.columns]
     if len(set(names)) != len(names):
         twice = next(n for n in names if names.count(n) > 1)
         raise NotJson("a returned DataFrame has two columns named %r; rename one" % (twice,))
-    columns = [
-        _column(walk, df.iloc[:, i], (path, name), depth + 1, walk.round_frames)
+    cells = [
+        _cells(walk, df.iloc[:, i], (path, name), depth + 1, walk.round_frames)
         for i, name in enumerate(names)
     ]
-    return names, columns
+    return names, cells
 
 
-def _column(walk: Walk, s: Any, path: Path, depth: int, rounded: bool = False) -> list[Any]:
+def _column(walk: Walk, s: Any, path: Path, depth: int) -> list[Any]:
+    return _cells(walk, s, path, depth, rounded=False)(0, len(s))
+
+
+def _cells(walk: Walk, s: Any, path: Path, depth: int, rounded: bool) -> _Cells:
     kind = getattr(s.dtype, "kind", "O")
     is_numpy = not hasattr(s.dtype, "na_value")
     if is_numpy and kind == "f":
@@ -149,30 +192,35 @@ def _column(walk: Walk, s: Any, path: Path, depth: int, rounded: bool = False) -
             values[fine] = _rounded(values[fine])
         return _floats(walk, values)
     if is_numpy and kind in "biu":
-        found: list[Any] = s.tolist()
-        return found
+        array = s.to_numpy()
+        return lambda start, end: array[start:end].tolist()
     listed = s.tolist()
-    if AS_THEY_ARE.issuperset(map(type, listed)):
-        return list(listed)
-    made = [walk.plain(x, (path, i), depth) for i, x in enumerate(listed)]
-    if rounded and kind in "fO":
-        made = [
-            plain_float(round(x, FRAME_DECIMALS), walk.keep) if type(x) is float else x
-            for x in made
-        ]
-    return made
+    if not AS_THEY_ARE.issuperset(map(type, listed)):
+        listed = [walk.plain(x, (path, i), depth) for i, x in enumerate(listed)]
+        if rounded and kind in "fO":
+            listed = [
+                plain_float(round(x, FRAME_DECIMALS), walk.keep) if type(x) is float else x
+                for x in listed
+            ]
+    return lambda start, end: listed[start:end]
 
 
-def _floats(walk: Walk, values: Any) -> list[Any]:
+def _floats(walk: Walk, values: Any) -> _Cells:
     """Return an array of floats as `plain_float` would, asking it only where it changes one."""
     np = sys.modules["numpy"]
-    listed: list[Any] = values.tolist()
-    odd = ~np.isfinite(values)
+    is_odd = ~np.isfinite(values)
     if not walk.keep:
-        odd |= (values == np.trunc(values)) & (abs(values) < EXACT_BELOW)
-    for i in np.flatnonzero(odd).tolist():
-        listed[i] = plain_float(listed[i], walk.keep)
-    return listed
+        is_odd |= (values == np.trunc(values)) & (abs(values) < EXACT_BELOW)
+    odd = np.flatnonzero(is_odd)
+
+    def cut(start: int, end: int) -> list[Any]:
+        listed: list[Any] = values[start:end].tolist()
+        first, last = np.searchsorted(odd, (start, end))
+        for i in odd[first:last].tolist():
+            listed[i - start] = plain_float(listed[i - start], walk.keep)
+        return listed
+
+    return cut
 
 
 def _rounded(values: Any) -> Any:

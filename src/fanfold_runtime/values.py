@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from fanfold_runtime.jsontext import make_encoder
-from fanfold_runtime.plain import NotJson, plain_float, to_plain
+from fanfold_runtime.plain import NotJson, Walk, plain_float, to_plain
 
 _NUMBERS = frozenset((int, bool, type(None)))
 _NUMBERS_AND_FLOATS = _NUMBERS | {float}
@@ -42,6 +43,10 @@ def is_frame(value: object) -> bool:
     """Say whether a value is a DataFrame."""
     pd = sys.modules.get("pandas")
     return pd is not None and getattr(pd, "DataFrame", None) in type(value).__mro__
+
+
+class Unfit(Exception):
+    """A value cannot be written in stretches; `Encoder.one` writes it, or says why not."""
 
 
 class Encoder:
@@ -94,9 +99,29 @@ class Encoder:
             return self._text(plain_float(value, self.keep_point_zero))
         return self._text(value if kind in _NUMBERS else self._plain(value))
 
+    def stretches(self, value: Any) -> Iterator[bytes]:
+        """Yield JSON arrays that joined are what `one` returns for a DataFrame.
+
+        Raises:
+            Unfit: at any time; what was yielded is void.
+            TooLong, MemoryError: as `one`.
+        """
+        if self._fast is None or self.column_frames or not is_frame(value):
+            raise Unfit
+        self._check_length(value)
+        from fanfold_runtime import tables
+
+        walk = Walk(self.keep_point_zero, self.round_frames)
+        try:
+            yield from tables.stretches(walk, value, self._fast)
+        except MemoryError:
+            raise
+        except Exception as exc:  # also what a user's class raises when it is read
+            raise Unfit from exc
+
     # ------------------------------------------------------------------ inside
 
-    def _plain(self, value: Any) -> Any:
+    def _check_length(self, value: Any) -> None:
         if self.max_len and type(value) not in _NUMBERS_AND_FLOATS:
             try:
                 n = len(value)
@@ -104,6 +129,9 @@ class Encoder:
                 n = 0
             if n > self.max_len:
                 raise TooLong(n)
+
+    def _plain(self, value: Any) -> Any:
+        self._check_length(value)
         return to_plain(
             value,
             self.keep_point_zero,

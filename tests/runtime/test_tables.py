@@ -139,3 +139,57 @@ def test_the_limit_of_length_counts_rows(engine: Engine) -> None:
     source = PROLOGUE + "def f(i): return pd.DataFrame({'a': range(i), 'b': 1})"
     assert len(engine.run(source, start=5_000).value) == 5_000
     assert engine.run(source, start=5_001).failure.kind is FailureKind.TOO_LONG
+
+
+LARGE = """
+def f(index):
+    n = 5_000
+    rng = np.random.default_rng(1)
+    columns = {
+        "f": rng.random(n) * 10.0 ** rng.integers(-12, 9, n),
+        "w": rng.integers(-5, 5, n) * 0.5,
+        "i": np.arange(n),
+        "b": rng.random(n) < 0.5,
+        "t": pd.date_range("2026-01-02", periods=n, freq="s"),
+        "s": ['"a",%d\u00e9\\n' % k if k % 3 else None for k in range(n)],
+        "o": [[k, 0.5, None] if k % 2 else k * 0.25 for k in range(n)],
+    }
+    for name, values in (("f", [np.nan, np.inf, -0.0, 1e300, 1e16, -7.0]),):
+        columns[name][: len(values)] = values
+    df = pd.DataFrame(columns)
+    LAST
+    return df if index == 1 else [df]
+"""
+
+
+@pytest.mark.parametrize("last", ["", "df.loc[4_999, 'o'] = 10**30", "df = df[:0]"])
+def test_a_large_frame_has_the_text_that_it_has_inside_of_something(
+    engine: Engine, last: str
+) -> None:
+    """It is written in stretches and comes in parts; what those cannot hold is written at once."""
+    texts = engine.run(PROLOGUE + LARGE.replace("LAST", last), count=2).texts
+    assert texts[2] == b"[" + texts[1] + b"]"
+    assert len(json.loads(texts[1])) in {0, 5_000}
+
+
+@pytest.mark.parametrize("is_told", [False, True])
+def test_a_large_frame_comes_also_with_what_was_printed(engine: Engine, *, is_told: bool) -> None:
+    source = PROLOGUE + LARGE.replace("LAST", "print('so')" if is_told else "")
+    record = engine.run(source, count=2, keep_logs=True)
+    assert record.texts[2] == b"[" + record.texts[1] + b"]"
+    assert record.logs == ({1: "so\n", 2: "so\n"} if is_told else {})
+
+
+def test_a_large_frame_that_fails_at_its_end_leaves_nothing(engine: Engine) -> None:
+    last = "df['o'] = pd.Series(['x'] * (n - 1) + ['\\ud800' if index == 2 else 'x'], dtype=object)"
+    source = PROLOGUE + LARGE.replace("LAST", last).replace("if index == 1 ", "if index ")
+    record = engine.run(source, count=3)
+    assert record.failure.kind is FailureKind.NOT_JSON
+    assert {index: len(rows) for index, rows in record.returned.items()} == {1: 5_000, 3: 5_000}
+
+
+def test_a_large_frame_over_the_limit_is_told_with_its_size(engine: Engine) -> None:
+    source = PROLOGUE + "def f(i): return pd.DataFrame({'a': ['x' * 14_000] * 5_000})"
+    failure = engine.run(source).failure
+    assert failure.kind is FailureKind.TOO_LARGE
+    assert f"{5_000 * 14_009 + 1} bytes" in failure.message

@@ -36,6 +36,7 @@ SCRIPT = Script(
     created=datetime(2026, 1, 1, tzinfo=UTC),
 )
 MAX_FRAME_BYTES = 1 << 20
+KINDS = ("values", "parts", "returned", "failed")
 
 
 @dataclass
@@ -134,13 +135,21 @@ def conversations(draw: st.DrawFn) -> tuple[list[Lease], list[bytes]]:
     at = 1
     for _ in range(draw(st.integers(1, 3))):
         start = at
-        for kind in draw(st.lists(st.sampled_from(["values", "returned", "failed"]), max_size=4)):
+        for kind in draw(
+            st.lists(st.sampled_from(["values", "parts", "returned", "failed"]), max_size=4)
+        ):
             if kind == "values":
                 values = draw(st.lists(st.integers() | st.text(), min_size=1, max_size=5))
                 text = json.dumps(values).encode()
                 head = p.VALUES_HEADER.pack(RUN, at, len(values), 0, 0)
                 frames.append(frame(p.VALUES, head, text))
                 at += len(values)
+                continue
+            if kind == "parts":
+                parts = draw(st.lists(st.sampled_from([b"[1]", b'["a",2]', b""]), max_size=4))
+                frames.extend(frame(p.PART, p.PART_HEADER.pack(RUN, at), part) for part in parts)
+                frames.append(frame(p.VALUES, p.VALUES_HEADER.pack(RUN, at, 1, 0, 0), b"[[9]]"))
+                at += 1
                 continue
             header: dict[str, object] = {
                 "value": 1,
@@ -187,7 +196,7 @@ def test_frames_are_the_same_however_the_bytes_are_cut(
 garbage = st.binary(max_size=200)
 half_true = st.builds(
     lambda kind, body: p.LENGTH.pack(1 + len(body)) + bytes((kind,)) + body,
-    st.sampled_from([p.HELLO, p.VALUES, p.OUTCOME, p.DONE, p.RETIRE, p.METERS, 0, 255]),
+    st.sampled_from([p.HELLO, p.VALUES, p.OUTCOME, p.DONE, p.RETIRE, p.METERS, p.PART, 0, 255]),
     st.binary(max_size=80)
     | st.builds(
         lambda run, start, count, final, text: (
@@ -336,3 +345,61 @@ def frames_of(sent: bytes) -> list[int]:
         kinds.append(sent[at + 4])
         at += 4 + size
     return kinds
+
+
+def part_frame(text: bytes, *, run: int = RUN, index: int = 1) -> bytes:
+    return frame(p.PART, p.PART_HEADER.pack(run, index), text)
+
+
+def values_frame(text: bytes, count: int = 1, start: int = 1) -> bytes:
+    return frame(p.VALUES, p.VALUES_HEADER.pack(RUN, start, count, 0, 0), text)
+
+
+@pytest.mark.parametrize("is_alone", [False, True])
+def test_a_value_is_what_has_come_of_it_in_parts(log: int, *, is_alone: bool) -> None:
+    worker, heard, line = worker_with([Lease(1, 3)], log)
+    for text in (b"[7]", b"", b'[1,{"a":[2]}]', b'[ "\xc3\xa9" ]'):
+        worker.data_received(part_frame(text))
+    header = {"value": 6, "log": 0, "elapsed_us": 7, "images": []}
+    rest = outcome_frame(1, header, b"[3, 4]") if is_alone else values_frame(b"[[3, 4]]")
+    worker.data_received(rest)
+    worker.data_received(values_frame(b"[5,6]", 2, 2))
+    assert not line.is_cut
+    texts = [event.json for _, event in heard.events]
+    assert texts == [b'[1,{"a":[2]}, "\xc3\xa9" ,3, 4]', b"5,6"]
+
+
+def test_parts_of_a_call_that_fails_after_all_are_void(log: int) -> None:
+    worker, heard, line = worker_with([Lease(1, 2)], log)
+    worker.data_received(part_frame(b"[1]"))
+    header = {"value": 0, "log": 0, "elapsed_us": 7, "images": [], "failure": [3001, "E", "m", ""]}
+    worker.data_received(outcome_frame(1, header))
+    worker.data_received(values_frame(b"[[2]]", 1, 2))
+    assert not line.is_cut
+    assert [event.json for _, event in heard.events if isinstance(event, Values)] == [b"[2]"]
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [part_frame(b"1")],
+        [part_frame(b"[]")],
+        [part_frame(b"[ ]")],
+        [part_frame(b"[1],[2]")],
+        [part_frame(b'[1],"x":[2]')],
+        [part_frame(b"[NaN]")],
+        [part_frame(b'["\xff"]')],
+        [part_frame(b"[1]", run=RUN + 1)],
+        [part_frame(b"[1]", index=2)],
+        [part_frame(b"[1]"), values_frame(b"[[2],[3]]", 2)],
+        [part_frame(b"[1]"), values_frame(b"[2]")],
+        [part_frame(b"[1]"), values_frame(b"[[]]")],
+        [part_frame(b"[1]"), frame(p.DONE, p.DONE_HEADER.pack(RUN, 1, 0, 0))],
+        [part_frame(b"[%b]" % b",".join([b"1"] * 1000))] * (MAX_FRAME_BYTES // 1000),
+    ],
+)
+def test_parts_that_make_no_array_are_forged(frames: list[bytes], log: int) -> None:
+    worker, _, line = worker_with([Lease(1, 3)], log)
+    for one in frames:
+        worker.data_received(one)
+    assert line.is_cut

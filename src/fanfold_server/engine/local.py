@@ -22,8 +22,9 @@ from fanfold_server.engine.pools import Pools
 from fanfold_server.engine.port import Answerer, Ask, Recorder, Work
 from fanfold_server.engine.running import LocalRun
 from fanfold_server.engine.sandbox import Sandbox
+from fanfold_server.engine.texts import Forged
 from fanfold_server.engine.verdicts import lost, named, never_begun, timed_out
-from fanfold_server.engine.worker import Forged, Owner, State, Worker, end_frame, lease_frame
+from fanfold_server.engine.worker import Owner, State, Worker, end_frame, lease_frame
 from fanfold_server.model.environment import Environment
 from fanfold_server.model.errors import EngineUnavailable, Overloaded, RunTimedOut, ShuttingDown
 from fanfold_server.model.outcome import Failed, Outcome, Values

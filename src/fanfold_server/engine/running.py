@@ -126,6 +126,7 @@ class LocalRun:
             | (p.GRAPHICS if work.graphics else 0)
             | (p.KEEP_POINT_ZERO if work.keep_point_zero else 0)
             | p.ROUND_FRAMES
+            | (0 if work.graphics else p.IN_PARTS)
             | (p.KEEP_LOGS if work.keep_logs else 0)
             | (p.KEEP_METERS if work.keep_meters else 0)
             | (p.REFUSE_OUTPUT if limits.refuse_output else 0)

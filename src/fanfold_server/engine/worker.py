@@ -22,6 +22,7 @@ from fanfold_server.engine.hits import Hit
 from fanfold_server.engine.leases import Lease
 from fanfold_server.engine.port import Ask
 from fanfold_server.engine.side import Side
+from fanfold_server.engine.texts import Forged, Parts, check_text, check_values
 from fanfold_server.model.outcome import (
     Failed,
     Failure,
@@ -35,14 +36,9 @@ from fanfold_server.model.outcome import (
 if TYPE_CHECKING:
     from fanfold_server.model.script import Script
 
-_MANY = 64
-"""From so many values on it pays to count commas instead of cutting the values apart."""
-
 _HEAD = p.LENGTH.size + 1
 """Bytes of the shortest frame."""
 
-_values = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_value = msgspec.json.Decoder(msgspec.Raw).decode
 _header = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -68,10 +64,6 @@ class Owner(Protocol):
     def worker_retires(self, worker: Worker, reason: str) -> None: ...
     def worker_silent(self, worker: Worker) -> None: ...
     def worker_asked(self, worker: Worker, ask: Ask) -> None: ...
-
-
-class Forged(Exception):
-    """A worker sent what ours never sends; its process is not to be trusted any more."""
 
 
 class Held:
@@ -105,7 +97,7 @@ class Worker(asyncio.Protocol):
 
     __slots__ = (
         "_buffer", "_earlier", "_ended", "_is_attached", "_is_cut", "_killed", "_known", "_meters",
-        "_need", "_owner", "_transport",
+        "_need", "_owner", "_parts", "_transport",
         "asked_at", "born", "drain_until", "exit_status", "fate", "group", "heard_at", "held",
         "hit", "idle_since", "log", "max_frame_bytes", "number", "overdue", "pid", "pool", "run",
         "runs", "side", "silent", "state", "taken_kib",
@@ -147,6 +139,7 @@ class Worker(asyncio.Protocol):
         self._buffer = bytearray()
         self._need = 0
         self._meters = b""
+        self._parts = Parts(max_frame_bytes)
 
     # ------------------------------------------------------------------ to the worker
 
@@ -289,24 +282,11 @@ class Worker(asyncio.Protocol):
 
     def _frame(self, kind: int, body: memoryview) -> None:
         if kind == p.VALUES:
-            run, start, count, us, final = p.VALUES_HEADER.unpack_from(body)
-            self._check_run(run)
-            text = bytes(body[p.VALUES_HEADER.size :])
-            if count:
-                check_values(text, count)
-                self._advance(start, count)
-                meters, self._meters = self._meters, b""
-                if meters and len(meters) != count * p.METER_BYTES:
-                    raise Forged
-                values = Values(start=start, count=count, json=text[1:-1], meters=meters)
-                self._owner.worker_values(self, run, values)
-            if final:
-                self._owner.worker_returned(self, run, start, count, us)
+            self._values_frame(body)
         elif kind == p.OUTCOME:
-            run, outcome = _outcome(body)
-            self._check_run(run)
-            self._advance(outcome.index, 1)
-            self._owner.worker_outcome(self, run, outcome)
+            self._outcome_frame(body)
+        elif kind == p.PART:
+            self._part_frame(body)
         elif kind == p.METERS:
             self._meters = bytes(body[p.METERS_HEADER.size :])
         elif kind == p.DONE:
@@ -326,6 +306,37 @@ class Worker(asyncio.Protocol):
             self._owner.worker_retires(self, str(_header(body).get("reason", "")))
         else:
             raise Forged
+
+    def _values_frame(self, body: memoryview) -> None:
+        run, start, count, us, final = p.VALUES_HEADER.unpack_from(body)
+        self._check_run(run)
+        text = bytes(body[p.VALUES_HEADER.size :])
+        if count:
+            check_values(text, count)
+            self._advance(start, count)
+            meters, self._meters = self._meters, b""
+            if meters and len(meters) != count * p.METER_BYTES:
+                raise Forged
+            json = self._parts.join(text[1:-1], count) if self._parts else text[1:-1]
+            values = Values(start=start, count=count, json=json, meters=meters)
+            self._owner.worker_values(self, run, values)
+        if final:
+            self._owner.worker_returned(self, run, start, count, us)
+
+    def _part_frame(self, body: memoryview) -> None:
+        run, index = p.PART_HEADER.unpack_from(body)
+        self._check_run(run)
+        if not self.held or index != self.held[0].lease.start + self.held[0].done:
+            raise Forged
+        self._parts.take(bytes(body[p.PART_HEADER.size :]))
+
+    def _outcome_frame(self, body: memoryview) -> None:
+        run, outcome = _outcome(body)
+        self._check_run(run)
+        self._advance(outcome.index, 1)
+        if self._parts:
+            outcome = self._parts.complete(outcome)
+        self._owner.worker_outcome(self, run, outcome)
 
     def _check_run(self, run: int) -> None:
         """Check that a frame is about the run in hand: about another, its calls would be lost."""
@@ -366,21 +377,9 @@ class Worker(asyncio.Protocol):
         """Remove and return the lease in hand, which the worker says ends after `count` calls."""
         if not self.held or self.held[0].lease.start != start or self.held[0].done != count:
             raise Forged
+        if self._parts:
+            raise Forged
         return self.held.pop(0)
-
-
-def check_values(text: bytes, count: int) -> None:
-    """Check that the bytes are one JSON array of `count` values. Raises Forged or a DecodeError."""
-    str(text, "utf-8")
-    if text[:1] != b"[" or text[-1:] != b"]":
-        raise Forged
-    if count < _MANY or b'"' in text or b"{" in text or text.find(b"[", 1) > 0:
-        n = len(_values(text))
-    else:  # numbers, true, false and null alone: the commas tell how many
-        _value(text)
-        n = text.count(b",") + 1
-    if n != count:
-        raise Forged
 
 
 def _outcome(body: memoryview) -> tuple[int, Outcome]:
@@ -409,8 +408,7 @@ def _outcome(body: memoryview) -> tuple[int, Outcome]:
                 index=index, failure=why, log=log, elapsed_us=elapsed_us, peak_kib=peak_kib
             )
         text = bytes(body[at:value_end])
-        str(text, "utf-8")
-        _value(text)
+        check_text(text)
         images = []
         at = log_end
         for size, title in header["images"]:
