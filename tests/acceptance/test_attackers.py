@@ -103,6 +103,7 @@ def head(server: Server, method: str, path: str, *more: str) -> bytes:
         b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999999\r\n\r\n",
         b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
         b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n",
     ],
 )
 def test_what_is_no_request_is_refused_in_our_shape(guarded: Server, sent: bytes) -> None:

@@ -201,10 +201,10 @@ class GuardedProtocol(OneWriteProtocol):
             raise self._refusal
         if len(self.pipeline) >= MAX_PIPELINED:
             raise InvalidRequest
-        self._waits = _Waits.BODY
+        super().on_headers_complete()
+        self._waits = _Waits.BODY  # last: as long as it raises, there is no request to be answered
         self._since = self.loop.time()
         self._head_bytes = self._body_bytes = 0
-        super().on_headers_complete()
 
     @override
     def on_body(self, body: bytes) -> None:

@@ -12,8 +12,9 @@ from http import HTTPStatus
 from typing import Final
 
 from typing_extensions import override
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from fanfold_server.http.declining import DecliningProtocol
 from fanfold_server.http.headers import Headers
 
 CYCLE: Final = "fanfold.cycle"
@@ -24,14 +25,15 @@ _STATUS_LINES: Final = {
 }
 
 
-class OneWriteProtocol(HttpToolsProtocol):
+class OneWriteProtocol(DecliningProtocol):
     """uvicorn's protocol, which also tells the application how to answer in one write."""
 
     @override
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
-        if self.cycle.scope is self.scope:  # else: an upgrade, which has no cycle of its own
-            self.scope[CYCLE] = self.cycle  # type: ignore[typeddict-unknown-key]  # ours
+        cycle: RequestResponseCycle | None = self.cycle  # None until the first request
+        if cycle is not None and cycle.scope is self.scope:  # else: to be read once more
+            self.scope[CYCLE] = cycle  # type: ignore[typeddict-unknown-key]  # ours
 
 
 def can_write_whole(cycle: RequestResponseCycle | None) -> bool:
