@@ -216,8 +216,6 @@ class Dispatcher:
     def _signalled(self, signal: Signal, job: str) -> None:
         if signal is Signal.ENDED:
             self._drop_job(job)
-        if signal is not Signal.RECORDED:
-            self._wake.set()
 
     def _drop_job(self, job: str) -> None:
         for held in self._works:
@@ -237,13 +235,15 @@ class Dispatcher:
             room = self._room
             if room > 0:
                 found = await self._insist(partial(self._claim, room))
+                if self._draining:
+                    await self._give_back([claimed.batch for claimed in found])
+                    return
                 for _, work in groupby(found, key=_work_of):
                     self._begin(list(work))
-            try:
+                continue
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_S):
                     await self._wake.wait()
-            except TimeoutError:
-                continue
 
     async def _claim(self, wanted: int) -> list[Claimed]:
         return await self._store.claim(
@@ -253,7 +253,11 @@ class Dispatcher:
             now=_now(),
             per_owner=self._per_owner,
             calls_at_once=self._costs.calls_at_once,
+            wait_s=POLL_S,
         )
+
+    async def _give_back(self, batches: Sequence[Batch]) -> None:
+        await self._insist(lambda: self._store.release(self._agent, batches))
 
     async def _finishing(self) -> None:
         while True:
@@ -331,7 +335,7 @@ class Dispatcher:
             if held.releasing:
                 ended = {recorded.result.batch for recorded in done}
                 rest = [batch for batch in held.batches if batch not in ended]
-                await self._insist(lambda: self._store.release(self._agent, rest))
+                await self._give_back(rest)
             for recorded in done:
                 if not await self._stored(held, recorded):
                     return

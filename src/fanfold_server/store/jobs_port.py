@@ -228,6 +228,7 @@ class JobStore(Protocol):
         now: datetime,
         per_owner: int,
         calls_at_once: Callable[[JobSpec], int] = lambda _: 1,
+        wait_s: float = 0.0,
     ) -> list[Claimed]:
         """Lease batches for up to `wanted` works, each with a fence that it never had before.
 
@@ -241,6 +242,9 @@ class JobStore(Protocol):
         the oldest job and its lowest index. A job has never more live leases than its degree, an
         owner never more than `per_owner`. A job's first claim makes it `running` and sets its
         deadline. What goes first is listed first.
+
+        While there is nothing, it waits up to `wait_s` for what is submitted, finished or given
+        back: what comes in this process is claimed by the commit that makes it ready.
         """
         ...
 
@@ -471,9 +475,9 @@ class Blobs(Protocol):
 class Signal(StrEnum):
     """What happened to a job.
 
-    READY: batches may be claimed. RECORDED: a batch is finished. ENDED: it has reached a final
-    state or is gone. TABLE: it has, with a result that is to become a table. DUE: somebody is to be
-    told of its end; comes without the job.
+    READY: batches may be claimed, and were not by the same commit. RECORDED: a batch is finished.
+    ENDED: it has reached a final state or is gone. TABLE: it has, with a result that is to become a
+    table. DUE: somebody is to be told of its end; comes without the job.
     """
 
     READY = "ready"

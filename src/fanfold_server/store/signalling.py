@@ -48,16 +48,18 @@ def payload(signal: Signal, job: str) -> str:
 
 
 class Listener:
-    """Tells a hub what other processes notify, for as long as it runs.
+    """Hears what other processes notify, for as long as it runs.
 
     Args:
         engine: gives a connection of its own; disposed of by `close`.
-        hub: is told.
+        tell: called with the signals.
     """
 
-    def __init__(self, engine: AsyncEngine, hub: Hub) -> None:
+    def __init__(
+        self, engine: AsyncEngine, tell: Callable[[Sequence[tuple[Signal, str]]], None]
+    ) -> None:
         self._engine = engine
-        self._hub = hub
+        self._tell = tell
         self._heard = asyncio.Event()
         self._complained = False
         self._task = asyncio.create_task(self._run(), name="fanfold-listener")
@@ -96,7 +98,7 @@ class Listener:
             try:
                 async for notification in driver.notifies():
                     signal, _, job = notification.payload.partition(":")
-                    self._hub.tell([(Signal(signal), job)])
+                    self._tell([(Signal(signal), job)])
             finally:
                 self._heard.clear()
                 # It is not given back in order: it has died, or is closed within a wait.

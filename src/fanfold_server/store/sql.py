@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from fanfold_server.store.migrating import StoreUnusable, migrate
+from fanfold_server.store.port import Signal
 from fanfold_server.store.signalling import Hub, Listener
 from fanfold_server.store.sql_accounts import SqlAccounts, SqlSessions
 from fanfold_server.store.sql_audit import SqlAudit
@@ -51,6 +52,9 @@ STALLED_MS = 5000
 """A process that is stopped within a transaction holds its locks no longer than this."""
 
 _WRITE = "fanfold_write"
+
+_MAKES_READY = frozenset((Signal.READY, Signal.ENDED))
+"""What others have done that may let an agent claim something."""
 
 
 class Database:
@@ -143,7 +147,13 @@ async def open_store(url: URL, *, min_free_bytes: int = 0) -> AsyncIterator[Stor
         writer = Writer(_writing_engine(url), signals.tell, notify=not is_sqlite(url))
         stack.push_async_callback(writer.close)
         if not is_sqlite(url):
-            listener = Listener(create_async_engine(url, poolclass=NullPool), signals)
+
+            def heard(told: Sequence[tuple[Signal, str]]) -> None:
+                signals.tell(told)
+                if any(signal in _MAKES_READY for signal, _ in told):
+                    writer.look()
+
+            listener = Listener(create_async_engine(url, poolclass=NullPool), heard)
             stack.push_async_callback(listener.close)
             async with asyncio.timeout(LISTEN_WAIT_S):
                 await listener.ready()

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, and_, bindparam, func, literal_column, or_, s
 from fanfold_server.model.job import Batch, JobSpec
 from fanfold_server.store.fairness import Line, share_out
 from fanfold_server.store.job_rows import SPEC_COLUMNS, AnyRow, spec_of
-from fanfold_server.store.port import Claimed
+from fanfold_server.store.port import Claimed, Signal
 from fanfold_server.store.prepared import Prepared
 from fanfold_server.store.schema import batch, job, script, source
 from fanfold_server.store.sql_leases import (
@@ -168,8 +168,13 @@ def claim(
     if not picked:
         return []
     jobs = _PICKED.rows(connection, {"ids": list(picked)})
-    return _take(connection, jobs, picked, agent=agent, until=now + timedelta(seconds=lease_s),
-                 now=now, calls_at_once=calls_at_once)  # fmt: skip
+    claimed = _take(connection, jobs, picked, agent=agent, until=now + timedelta(seconds=lease_s),
+                    now=now, calls_at_once=calls_at_once)  # fmt: skip
+    taken = Counter(one.batch.job for one in claimed)
+    for row in jobs:
+        if taken[row.uuid] == row.waiting:
+            transaction.withhold(Signal.READY, row.uuid)
+    return claimed
 
 
 def _free_expired(connection: Connection, now: datetime) -> None:

@@ -13,14 +13,13 @@ from sqlalchemy import (
     bindparam,
     delete,
     exists,
-    func,
     insert,
     literal_column,
     select,
     update,
 )
 
-from fanfold_server.model.errors import DiskFull, QuotaExceeded, TooLate
+from fanfold_server.model.errors import DiskFull, TooLate
 from fanfold_server.model.job import Batch, Job, JobSpec, JobState, TableState
 from fanfold_server.store import sql_claiming, sql_finishing, sql_leases
 from fanfold_server.store.job_rows import AnyRow, content_values, job_of, line_of, spec_values
@@ -36,15 +35,10 @@ from fanfold_server.store.prepared import Prepared
 from fanfold_server.store.schema import batch, deleted_job, insert_new, job, source
 from fanfold_server.store.sql_callbacks import tell_of_ends
 from fanfold_server.store.sql_leases import DROP, IS_OPEN
+from fanfold_server.store.sql_quotas import Quotas
 from fanfold_server.store.writing import Transaction, Writer
 
-REMEMBERED_S = 5
-"""How old a count may be against which a quota is held, as far as other processes go."""
-
 SOURCES_KEPT_IN_MIND = 10_000
-
-RETRY_AFTER_S = 30
-"""What an account over its quota is told: jobs end all the time."""
 
 MARGIN_S = 300
 """So long before an announcement lapses nothing is submitted under it: clocks differ."""
@@ -56,12 +50,6 @@ _BY_KEY = _WITH_SOURCE.where(
     job.c.owner == bindparam("its_owner"), job.c.idempotency_key == bindparam("its_key")
 )
 _BY_UUID = _WITH_SOURCE.where(job.c.uuid == bindparam("its_uuid"))
-_OPEN_JOBS = (
-    select(func.count()).select_from(job).where(job.c.owner == bindparam("its_owner"), IS_OPEN)
-)
-_STORED_BYTES = select(func.coalesce(func.sum(job.c.size_bytes), 0)).where(
-    job.c.owner == bindparam("its_owner")
-)
 _OVERDUE = (
     select(job.c.id, job.c.uuid)
     .where(IS_OPEN, job.c.deadline < bindparam("now"))
@@ -89,20 +77,6 @@ _UNUSED_SOURCES = delete(source).where(
 )
 
 
-class _Remembered:
-    """A count and when it was made, on the monotonic clock."""
-
-    __slots__ = ("_made", "count")
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self._made = time.monotonic()
-
-    @property
-    def is_old(self) -> bool:
-        return time.monotonic() - self._made > REMEMBERED_S
-
-
 class SqlJobs:
     """`JobStore` and `Upkeep` over SQL.
 
@@ -114,10 +88,11 @@ class SqlJobs:
     def __init__(self, writer: Writer, *, has_room: Callable[[], bool]) -> None:
         self._writer = writer
         self._has_room = has_room
+        self._quotas = Quotas()
         # What the writer's thread remembers, so that most submissions need not ask for it.
-        self._stored_bytes: dict[str, _Remembered] = {}
-        self._open_jobs: dict[str, _Remembered] = {}
         self._sources: set[str] = set()
+        # `Writer.changes` when a claim had found all that there was.
+        self._exhausted: int | None = None
 
     # ------------------------------------------------------------------ beginning
 
@@ -140,7 +115,7 @@ class SqlJobs:
                     return earlier, earlier.id == job_id
             if not self._has_room():
                 raise DiskFull
-            self._check_quota(connection, spec.owner, quota)
+            self._quotas.check(connection, spec.owner, quota)
             if announced:
                 _check_announced(connection, job_id, now)
             try:
@@ -156,39 +131,6 @@ class SqlJobs:
                 raise
 
         return await self._writer.run(operation)
-
-    def _check_quota(self, connection: Connection, owner: str, quota: Quota) -> None:
-        """Compare what an owner has with what it may have. In the writer's thread."""
-        if quota.queued_jobs is not None:
-            # Jobs also end, so that what is remembered is too much rather than too little.
-            known = self._open_jobs.get(owner)
-            if known is None or known.is_old or known.count >= quota.queued_jobs:
-                count = connection.scalar(_OPEN_JOBS, {"its_owner": owner}) or 0
-                known = self._open_jobs[owner] = _Remembered(count)
-            if known.count >= quota.queued_jobs:
-                raise QuotaExceeded(
-                    f"You have {known.count} jobs that have not ended, and may have "
-                    f"{quota.queued_jobs}.",
-                    limit="queued_jobs",
-                    used=known.count,
-                    quota=quota.queued_jobs,
-                    retry_after_s=RETRY_AFTER_S,
-                )
-            known.count += 1
-        if quota.stored_bytes is not None:
-            known = self._stored_bytes.get(owner)
-            if known is None or known.is_old:
-                count = int(connection.scalar(_STORED_BYTES, {"its_owner": owner}) or 0)
-                known = self._stored_bytes[owner] = _Remembered(count)
-            if known.count >= quota.stored_bytes:
-                raise QuotaExceeded(
-                    f"Your jobs' results take {known.count} bytes, and may take "
-                    f"{quota.stored_bytes}: delete some.",
-                    limit="stored_bytes",
-                    used=known.count,
-                    quota=quota.stored_bytes,
-                    retry_after_s=RETRY_AFTER_S,
-                )
 
     def _see_source(self, connection: Connection, spec: JobSpec) -> None:
         """Store a source text unless it is there. In the writer's thread."""
@@ -210,19 +152,31 @@ class SqlJobs:
         now: datetime,
         per_owner: int,
         calls_at_once: Callable[[JobSpec], int] = lambda _: 1,
+        wait_s: float = 0.0,
     ) -> list[Claimed]:
-        return await self._writer.run(
-            lambda transaction: sql_claiming.claim(
+        began = time.monotonic()
+
+        def operation(transaction: Transaction) -> list[Claimed]:
+            claimed = sql_claiming.claim(
                 transaction,
                 agent,
                 wanted=wanted,
                 lease_s=lease_s,
-                now=now,
+                now=now + timedelta(seconds=time.monotonic() - began),
                 per_owner=per_owner,
                 calls_at_once=calls_at_once,
-            ),
-            synced=False,
-        )
+            )
+            has_all = len({(one.batch.job, one.work) for one in claimed}) < wanted
+            self._exhausted = self._writer.changes if has_all else None
+            return claimed
+
+        if wait_s <= 0:
+            return await self._writer.run(operation, synced=False)
+        return await self._writer.stand(operation, wait_s=wait_s, is_idle=self._is_exhausted)
+
+    def _is_exhausted(self) -> bool:
+        """Tell whether a claim has left nothing, and nothing has come since. In the writer's."""
+        return self._exhausted == self._writer.changes
 
     async def renew(
         self, agent: str, batches: Collection[Batch], *, lease_s: float, now: datetime
@@ -290,7 +244,7 @@ class SqlJobs:
             return [row.uuid for row in rows]
 
         deleted = await self._writer.run(operation)
-        self._stored_bytes.clear()  # there may be room now
+        self._quotas.forget_bytes()  # there may be room now
         return deleted
 
     async def announce(self, job_id: str, *, until: datetime) -> None:

@@ -7,6 +7,10 @@ The thread has a connection of its own, which a SQLite database writes through t
 An operation is a function of a transaction. It may be called again, after a rollback, when the
 connection breaks or another process is in its way; it changes nothing before it raises an error of
 `model.errors`.
+
+An operation may also stand: it is called behind others that have changed something, in their
+transaction, until it brings something. So what an agent claims is claimed by the commit that
+submits it.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, text
@@ -51,23 +55,35 @@ class Transaction:
     """What an operation gets: a connection, and a place for what is to be told once it holds."""
 
     connection: Connection
-    signals: list[tuple[Signal, str]] = field(default_factory=list)
+    signals: dict[tuple[Signal, str], None] = field(default_factory=dict)
 
     def tell(self, signal: Signal, job: str) -> None:
-        self.signals.append((signal, job))
+        self.signals[signal, job] = None
+
+    def withhold(self, signal: Signal, job: str) -> None:
+        """Do not tell it: what follows from it has been done in this transaction."""
+        self.signals.pop((signal, job), None)
 
 
 T = TypeVar("T")
 Operation = Callable[[Transaction], Any]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Waiting:
     operation: Operation
     future: asyncio.Future[Any]
     synced: bool
     result: Any = None
     error: BaseException | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Standing(_Waiting):
+    """See `Writer.stand`; `until` is on the monotonic clock."""
+
+    until: float = 0.0
+    is_idle: Callable[[], bool] = bool
 
 
 class Writer:
@@ -95,6 +111,9 @@ class Writer:
         self._connection: Connection | None = None
         self._synced = True
         self._closing = False
+        self._standing: list[_Standing] = []
+        self.changes = 0
+        """Grows with whatever may make standing operations succeed; of the writer's thread."""
         self._thread = threading.Thread(target=self._run, name="fanfold-writer", daemon=True)
         self._thread.start()
 
@@ -115,6 +134,31 @@ class Writer:
         self._queue.put(_Waiting(operation, future, synced))
         return await future
 
+    async def stand(
+        self,
+        operation: Callable[[Transaction], list[T]],
+        *,
+        wait_s: float,
+        is_idle: Callable[[], bool],
+    ) -> list[T]:
+        """Run an operation behind others, until it brings something or has waited long enough.
+
+        Args:
+            operation: its result is empty as long as there is nothing. It need not be on disk.
+            wait_s: after this it is run once more, and gives what it then brings.
+            is_idle: asked in the writer's thread, whether the first call would bring nothing.
+        """
+        assert not self._closing
+        future: asyncio.Future[list[T]] = self._loop.create_future()
+        until = time.monotonic() + wait_s
+        self._queue.put(_Standing(operation, future, synced=False, until=until, is_idle=is_idle))
+        return await future
+
+    def look(self) -> None:
+        """Have standing operations run: another process has changed something. In the loop."""
+        if not self._closing:
+            self._queue.put(_Waiting(_look, self._loop.create_future(), synced=False))
+
     async def close(self) -> None:
         """Finish what waits, and end the thread."""
         self._closing = True
@@ -127,37 +171,79 @@ class Writer:
     def _run(self) -> None:
         open_ = True
         while open_:
-            group: list[_Waiting] = []
-            waiting = self._queue.get()
-            while waiting is not None:
-                group.append(waiting)
-                if len(group) == MAX_GROUP or self._queue.empty():
-                    break
-                waiting = self._queue.get()
-            open_ = waiting is not None
-            if group:
-                self._write(group)
+            group, open_ = self._gathered()
+            self._serve(group)
+        self._answer_soon([*self._standing], [])
         self._disconnect()
 
-    def _write(self, group: list[_Waiting]) -> None:
+    def _gathered(self) -> tuple[list[_Waiting], bool]:
+        """Take all that waits, once there is something, or the time of one that stands is up.
+
+        Returns:
+            The operations, and whether there may be more.
+        """
+        group: list[_Waiting] = []
+        first = min((waiting.until for waiting in self._standing), default=None)
+        left_s = None if first is None else max(first - time.monotonic(), 0.0)
         try:
-            signals = self._commit(group)
+            waiting = self._queue.get(timeout=left_s)
+        except Empty:
+            return group, True
+        while waiting is not None:
+            group.append(waiting)
+            if len(group) == MAX_GROUP or self._queue.empty():
+                return group, True
+            waiting = self._queue.get()
+        return group, False
+
+    def _serve(self, group: list[_Waiting]) -> None:
+        new = [waiting for waiting in group if isinstance(waiting, _Standing)]
+        self._standing = [one for one in (*self._standing, *new) if not one.future.done()]
+        now = time.monotonic()
+        is_due = any(one.until <= now for one in self._standing) or not all(
+            one.is_idle() for one in new
+        )
+        others = [waiting for waiting in group if not isinstance(waiting, _Standing)]
+        if others or is_due:
+            self._write(others, self._standing, is_due=is_due)
+
+    def _write(
+        self, group: list[_Waiting], standing: list[_Standing], *, is_due: bool = True
+    ) -> None:
+        try:
+            signals = self._commit(group, standing, is_due=is_due)
         except Exception as exc:  # noqa: BLE001 - whatever it is, somebody waits for it
-            if len(group) > 1:
+            self.changes += 1
+            alone = [*group, *standing]
+            for waiting in alone:
+                waiting.result = waiting.error = None
+            if len(alone) > 1:
                 # One of them is to blame; alone, it fails alone.
                 for waiting in group:
-                    waiting.result = waiting.error = None
-                    self._write([waiting])
+                    self._write([waiting], [])
+                for one in standing:
+                    self._write([], [one])
                 return
-            group[0].error = _translated(exc)
+            alone[0].error = _translated(exc)
             signals = []
-        self._loop.call_soon_threadsafe(self._answer, group, signals)
+        now = time.monotonic()
+        ended = [one for one in standing if one.result or one.error or one.until <= now]
+        self._standing = [one for one in self._standing if one not in ended]
+        self._answer_soon([*group, *ended], signals)
 
-    def _commit(self, group: list[_Waiting]) -> list[tuple[Signal, str]]:
+    def _answer_soon(
+        self, group: Sequence[_Waiting], signals: Sequence[tuple[Signal, str]]
+    ) -> None:
+        if group:
+            self._loop.call_soon_threadsafe(self._answer, group, signals)
+
+    def _commit(
+        self, group: Sequence[_Waiting], standing: Sequence[_Standing], *, is_due: bool
+    ) -> list[tuple[Signal, str]]:
         give_up = time.monotonic() + RETRY_S
         while True:
             try:
-                return self._try_to_commit(group)
+                return self._try_to_commit(group, standing, is_due=is_due)
             except DBAPIError as exc:
                 self._disconnect()
                 if not _is_transient(exc) or time.monotonic() > give_up or self._closing:
@@ -167,19 +253,22 @@ class Writer:
                 self._disconnect()
                 raise
 
-    def _try_to_commit(self, group: list[_Waiting]) -> list[tuple[Signal, str]]:
+    def _try_to_commit(
+        self, group: Sequence[_Waiting], standing: Sequence[_Standing], *, is_due: bool
+    ) -> list[tuple[Signal, str]]:
         if self._connection is None:
             self._connection = self._engine.connect()
             self._synced = True
         self._sync(self._connection, synced=any(waiting.synced for waiting in group))
         self._begin(self._connection)
         transaction = Transaction(self._connection)
-        for waiting in group:
-            try:
-                waiting.result, waiting.error = waiting.operation(transaction), None
-            except FanfoldError as exc:
-                waiting.error = exc
-        signals = list(dict.fromkeys(transaction.signals))
+        _call(group, transaction)
+        if transaction.signals or any(waiting.operation is _look for waiting in group):
+            self.changes += 1
+            is_due = True
+        if is_due:
+            _call(standing, transaction)
+        signals = list(transaction.signals)
         if self._notifies and signals:
             self._notify(self._connection, signals)
         self._end(self._connection)
@@ -225,7 +314,7 @@ class Writer:
 
     # ------------------------------------------------------------------ in the event loop
 
-    def _answer(self, group: list[_Waiting], signals: list[tuple[Signal, str]]) -> None:
+    def _answer(self, group: Sequence[_Waiting], signals: Sequence[tuple[Signal, str]]) -> None:
         for waiting in group:
             if waiting.future.done():
                 continue  # nobody waits any more
@@ -235,6 +324,18 @@ class Writer:
                 waiting.future.set_result(waiting.result)
         if signals:
             self._tell(signals)
+
+
+def _call(group: Sequence[_Waiting], transaction: Transaction) -> None:
+    for waiting in group:
+        try:
+            waiting.result, waiting.error = waiting.operation(transaction), None
+        except FanfoldError as exc:
+            waiting.result, waiting.error = None, exc
+
+
+def _look(_: Transaction) -> None:
+    """Do nothing: what stands is to be run."""
 
 
 _BEGIN = "BEGIN IMMEDIATE"
