@@ -196,7 +196,8 @@ class SqlJobs:
         if not results:
             return []
         return await self._writer.run(
-            lambda transaction: sql_finishing.finish(transaction, agent, results, now=now)
+            lambda transaction: sql_finishing.finish(transaction, agent, results, now=now),
+            patient=True,
         )
 
     async def release(self, agent: str, batches: Collection[Batch]) -> None:

@@ -34,6 +34,12 @@ from fanfold_server.store.signalling import CHANNEL, payload
 MAX_GROUP = 256
 """So many operations share a commit at most: the first of them waits for the last."""
 
+HOLD_S = 0.003
+"""While operations follow one another within this, one that nobody waits for goes with the next."""
+
+VAIN_S = 0.1
+"""For so long there is no such wait after one that was in vain."""
+
 RETRY_S = 30
 """How long a group is tried again while the database is away (a restart, a failover)."""
 
@@ -74,8 +80,13 @@ class _Waiting:
     operation: Operation
     future: asyncio.Future[Any]
     synced: bool
+    patient: bool = False
     result: Any = None
     error: BaseException | None = None
+
+    @property
+    def may_wait(self) -> bool:
+        return self.patient
 
 
 @dataclass(slots=True, eq=False)
@@ -84,6 +95,40 @@ class _Standing(_Waiting):
 
     until: float = 0.0
     is_idle: Callable[[], bool] = bool
+
+    @property
+    def may_wait(self) -> bool:
+        return self.is_idle()
+
+
+class _Company:
+    """Guesses whether an operation will come soon whose commit patient ones may share."""
+
+    __slots__ = ("_came", "_gap_s", "_not_before")
+
+    def __init__(self) -> None:
+        self._came = self._not_before = 0.0  # on the monotonic clock
+        self._gap_s = HOLD_S
+
+    def note(self, waiting: _Waiting) -> None:
+        """Learn from an operation that has come."""
+        if not (waiting.patient or isinstance(waiting, _Standing)):
+            now = time.monotonic()
+            self._gap_s = now - self._came
+            self._came = now
+
+    def hold_s(self, group: Sequence[_Waiting]) -> float:
+        """Say how long the group is to wait for the next one; 0: only take what is there."""
+        if self._gap_s >= HOLD_S or not all(waiting.may_wait for waiting in group):
+            return 0.0
+        now = time.monotonic()
+        left_s = self._came + HOLD_S - now
+        if left_s <= 0 or now < self._not_before:
+            return 0.0
+        return left_s
+
+    def note_vain(self) -> None:
+        self._not_before = time.monotonic() + VAIN_S
 
 
 class Writer:
@@ -112,12 +157,15 @@ class Writer:
         self._synced = True
         self._closing = False
         self._standing: list[_Standing] = []
+        self._company = _Company()
         self.changes = 0
         """Grows with whatever may make standing operations succeed; of the writer's thread."""
         self._thread = threading.Thread(target=self._run, name="fanfold-writer", daemon=True)
         self._thread.start()
 
-    async def run(self, operation: Callable[[Transaction], T], *, synced: bool = True) -> T:
+    async def run(
+        self, operation: Callable[[Transaction], T], *, synced: bool = True, patient: bool = False
+    ) -> T:
         """Run an operation and return its result when it is on disk.
 
         Args:
@@ -125,13 +173,15 @@ class Writer:
             synced: False: SQLite may keep it in the system's cache, so that it survives every
                 process but not a failure of the power, after which none of those that know of it
                 is left.
+            patient: nobody waits for it: it may be held for a moment if another is to be expected,
+                to share its commit.
 
         Raises:
             DiskFull: there is no room; and whatever the operation raises.
         """
         assert not self._closing
         future: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put(_Waiting(operation, future, synced))
+        self._queue.put(_Waiting(operation, future, synced, patient))
         return await future
 
     async def stand(
@@ -183,17 +233,23 @@ class Writer:
             The operations, and whether there may be more.
         """
         group: list[_Waiting] = []
+        is_held = False
         first = min((waiting.until for waiting in self._standing), default=None)
         left_s = None if first is None else max(first - time.monotonic(), 0.0)
         try:
             waiting = self._queue.get(timeout=left_s)
+            while waiting is not None:
+                group.append(waiting)
+                self._company.note(waiting)
+                if len(group) == MAX_GROUP:
+                    return group, True
+                hold_s = self._company.hold_s(group)
+                is_held = hold_s > 0
+                waiting = self._queue.get(timeout=hold_s)
         except Empty:
+            if group and is_held:
+                self._company.note_vain()
             return group, True
-        while waiting is not None:
-            group.append(waiting)
-            if len(group) == MAX_GROUP or self._queue.empty():
-                return group, True
-            waiting = self._queue.get()
         return group, False
 
     def _serve(self, group: list[_Waiting]) -> None:
