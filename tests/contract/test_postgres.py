@@ -96,6 +96,21 @@ async def test_signals_of_other_processes_are_heard_again_after_a_restart(
         await hear()
 
 
+async def test_a_claim_that_waits_brings_what_another_process_submits(
+    own_postgres: Postgres,
+) -> None:
+    url = own_postgres.make_database()
+    async with open_store(url) as here, open_store(url) as there:
+        waiting = asyncio.ensure_future(
+            here.jobs.claim("one", wanted=4, lease_s=15, now=at(0), per_owner=9, wait_s=60)
+        )
+        await asyncio.sleep(0)
+        await here.jobs.expire(now=at(0))
+        job = await submit(there.jobs)
+        async with asyncio.timeout(30):
+            assert [claimed.batch.job for claimed in await waiting] == [job.id]
+
+
 async def test_a_process_stopped_in_mid_transaction_holds_nobody_up_for_long(
     own_postgres: Postgres, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

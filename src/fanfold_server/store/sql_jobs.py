@@ -157,12 +157,13 @@ class SqlJobs:
         began = time.monotonic()
 
         def operation(transaction: Transaction) -> list[Claimed]:
+            waited_s = time.monotonic() - began if wait_s > 0 else 0.0
             claimed = sql_claiming.claim(
                 transaction,
                 agent,
                 wanted=wanted,
                 lease_s=lease_s,
-                now=now + timedelta(seconds=time.monotonic() - began),
+                now=now + timedelta(seconds=waited_s),
                 per_owner=per_owner,
                 calls_at_once=calls_at_once,
             )

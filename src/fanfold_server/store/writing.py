@@ -202,7 +202,7 @@ class Writer:
         future: asyncio.Future[list[T]] = self._loop.create_future()
         until = time.monotonic() + wait_s
         self._queue.put(_Standing(operation, future, synced=False, until=until, is_idle=is_idle))
-        return await future
+        return await future or []
 
     def look(self) -> None:
         """Have standing operations run: another process has changed something. In the loop."""
