@@ -1,4 +1,4 @@
-"""Put together what runs functions and what makes the environments for that.
+"""Put together what makes the environments that functions run in, and the sandbox around them.
 
 A part of `compose`, apart from it, so that the operator's commands for environments do not load the
 web framework.

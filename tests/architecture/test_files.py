@@ -39,6 +39,15 @@ def test_no_python_file_is_longer_than_a_person_reads_at_once() -> None:
     assert {name: lines for name, lines in sizes.items() if lines > MOST_LINES} == {}
 
 
+def test_every_room_of_the_server_is_on_the_map() -> None:
+    """Whoever comes new looks for its place there; a file that is not on it is not found."""
+    server = ROOT / "src" / "fanfold_server"
+    rooms = [path.parent.name + "/" for path in server.glob("*/__init__.py")]
+    files = [path.name for path in server.glob("*.py") if not path.name.startswith("__")]
+    page = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
+    assert [name for name in rooms + files if f"`{name}`" not in page] == []
+
+
 def test_no_file_names_a_registry_or_a_path_of_this_machine() -> None:
     """Which registry serves a build, and where a checkout lies, is for each machine to say."""
     here = f"{ROOT}/"
