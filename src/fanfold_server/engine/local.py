@@ -15,6 +15,8 @@ from typing import Any
 import structlog
 
 from fanfold_server.engine.asks import Asks
+from fanfold_server.engine.costs import Costs
+from fanfold_server.engine.draining import Draining
 from fanfold_server.engine.leases import Lease
 from fanfold_server.engine.options import EngineOptions
 from fanfold_server.engine.pool import Pool
@@ -35,9 +37,6 @@ LEASE_US = 10_000
 GROWTH_DELAY_S = 0.005
 """How long work waits for a busy worker before more processes than cores are started."""
 
-DRAIN_S = 0.1
-"""How long a worker may still compute what nobody wants before it is killed."""
-
 TICK_S = 0.25
 """How often deadlines are looked at."""
 
@@ -46,9 +45,6 @@ CALL_TICK = 0.1
 
 IDLE_WORKER_S = 60.0
 IDLE_POOL_S = 900.0
-
-MAX_REMEMBERED = 10_000
-"""Scripts whose cost per call is remembered."""
 
 MAX_LOST_IN_A_ROW = 20
 """Workers that one run may lose without a single call coming through before it is given up."""
@@ -86,8 +82,8 @@ class LocalEngine:
         )
         self._asks = Asks(answerer)
         self._runs: dict[int, LocalRun] = {}
-        self._draining: set[Worker] = set()
-        self._call_us: dict[tuple[str, str], float] = {}
+        self._draining = Draining()
+        self._costs = Costs()
         self._worker_numbers = itertools.count(1)
         self._run_numbers = itertools.count(1)
         self._queued = 0
@@ -124,7 +120,7 @@ class LocalEngine:
             number=next(self._run_numbers) & 0xFFFFFFFF,
             work=work,
             recorder=recorder,
-            call_us=self._call_us.get((work.script.digest, work.environment.name)),
+            call_us=self._costs.of(work),
             single_use=reuse == "fork" or (reuse == "auto" and work.caller != work.script.owner),
             limits=self._options.limits,
             call_s=limits.call_s,
@@ -328,7 +324,7 @@ class LocalEngine:
             raise Forged
         if current.over:
             if not worker.held:
-                self._draining.discard(worker)
+                self._draining.forget(worker)
                 self._release(worker, current)
                 self._serve_waiting()
             return
@@ -337,7 +333,7 @@ class LocalEngine:
         if count:
             leases.learn(us / count)
         if leases.is_over:
-            self._remember_cost(current, us, count)
+            self._costs.remember(current.work, us, count)
             self._release(worker, current)
             current.finish()
             self._forget(current)
@@ -362,13 +358,6 @@ class LocalEngine:
             return False
         return not run.single_use or len(run.workers) > 1
 
-    def _remember_cost(self, run: LocalRun, us: int, count: int) -> None:
-        if count:
-            key = (run.work.script.digest, run.work.environment.name)
-            if len(self._call_us) > MAX_REMEMBERED:
-                self._call_us.clear()
-            self._call_us[key] = us / count
-
     def worker_retires(self, worker: Worker, reason: str) -> None:
         """Not fit for another run: what it holds of the next has not been begun."""
         self._log.debug("worker retires", worker=worker.number, owner=worker.pool.owner, why=reason)
@@ -381,7 +370,7 @@ class LocalEngine:
             if not run.over:
                 run.leases.unstarted([h.lease for h in held])
                 self._enqueue(pool, run)
-        self._draining.discard(worker)
+        self._draining.forget(worker)
         self._serve_waiting()
 
     def worker_silent(self, worker: Worker) -> None:
@@ -397,7 +386,7 @@ class LocalEngine:
     def worker_exited(self, worker: Worker) -> None:
         """A process ended with all that it started; its calls are retried or convicted."""
         pool, run = worker.pool, worker.run
-        self._draining.discard(worker)
+        self._draining.forget(worker)
         if run is not None:
             worker.run = None
             run.workers.discard(worker)
@@ -446,21 +435,7 @@ class LocalEngine:
         run.leases.stop()
         run.finish()
         self._forget(run)
-        until = time.monotonic() + DRAIN_S
-        for worker in run.workers:
-            if worker.state is State.BUSY:
-                worker.state = State.DRAINING
-                worker.drain_until = until
-                self._draining.add(worker)
-        if self._draining:
-            self._loop.call_later(DRAIN_S, self._kill_drained)
-
-    def _kill_drained(self) -> None:
-        now = time.monotonic()
-        for worker in list(self._draining):
-            if now >= worker.drain_until - 0.001:
-                self._draining.discard(worker)
-                worker.pool.end(worker)
+        self._draining.begin(run.workers)
 
     def _watch_calls(self, run: LocalRun, limit_s: float) -> None:
         """Kill the workers of a run that are in one call for too long."""
