@@ -17,7 +17,6 @@ from bench.machine import ROOT, SERVERS, Process, free_port, program
 
 API = "/oml/api/py-scripts/v1"
 OK = range(200, 300)
-ANSWERED = range(200, 500)
 
 
 class Peer:

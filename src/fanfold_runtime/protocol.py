@@ -75,8 +75,6 @@ from __future__ import annotations
 
 import struct
 
-VERSION = 1
-
 ASK_BYTES = 128 << 10
 """Longest message of an ask, either way."""
 

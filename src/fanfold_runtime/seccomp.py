@@ -60,11 +60,6 @@ _KILL, _ERRNO, _ALLOW = 0x80000000, 0x00050000, 0x7FFF0000
 _NUMBER, _ARCHITECTURE, _FIRST = 0, 4, 16
 
 
-def is_known(machine: str) -> bool:
-    """Tell whether there is a filter for this kind of machine."""
-    return machine in _ARCHITECTURES
-
-
 def program(families: Iterable[int], *, fixed_modes: bool, machine: str = "") -> bytes:
     """Return the filter as an array of struct sock_filter.
 

@@ -113,9 +113,6 @@ class Pool:
         else:
             self._idle.append(worker)
 
-    def has_idle(self, *, untouched: bool) -> bool:
-        return any(not w.runs for w in self._idle) if untouched else bool(self._idle)
-
     def note_use(self) -> None:
         """Leave word beside the environment that it is in use; called every now and then."""
         if self.last_used - self._noted >= NOTE_S:

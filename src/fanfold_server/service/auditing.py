@@ -32,8 +32,6 @@ PAGE: Final = 500
 _PRUNE_EVERY_S: Final = 3600.0
 _LONGEST: Final = 300
 
-_RUNS: Final = "py-scripts"
-_LOGIN: Final = ("omlusers", "api", "oauth2", "v1")
 _GRANTS: Final = {"PUT": "grant", "DELETE": "revoke"}
 _ACTIONS: Final = {"PUT": "publish", "DELETE": "delete", "POST": "create"}
 

@@ -83,13 +83,6 @@ def read_recipe(text: str, form: str, *, maker: Maker | None = None) -> Recipe:
     return _made_by(recipe, maker)
 
 
-def name_in(text: str) -> str | None:
-    """Return the name that an environment.yml gives itself, if it does."""
-    document = _yaml(text)
-    name = document.get("name")
-    return str(name) if name is not None else None
-
-
 def recipe_of(
     words: Iterable[str], *, channels: Iterable[str] = (), maker: Maker | None = None
 ) -> Recipe:
