@@ -29,13 +29,20 @@ def main() -> None:
     """Write the file."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--output", type=Path, default=DEFAULT)
-    output: Path = options.parse_args().output
+    options.add_argument(
+        "--unchecked",
+        action="store_true",
+        help="do not compare with the format's schema, which takes most of the time",
+    )
+    given = options.parse_args()
+    output: Path = given.output
     output.parent.mkdir(parents=True, exist_ok=True)
     pins, asks = shipped(LOCK.read_text(encoding="utf-8"))
     told = subprocess.run(
         [
             *(sys.executable, "-W", "ignore", "-m", "cyclonedx_py", "requirements", "-"),
             *("--pyproject", ROOT / "pyproject.toml", "--output-reproducible"),
+            *(["--no-validate"] if given.unchecked else []),
         ],
         input="\n".join(pins.values()) + "\n",
         capture_output=True,
