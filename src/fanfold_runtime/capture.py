@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from typing import Any
 
 _MARK = "\n… [%d bytes more were written and not kept]\n"
 
@@ -30,9 +31,9 @@ class Output:
         """Put descriptors 1 and 2 and sys.stdout and sys.stderr (back) in place."""
         os.dup2(self._file, 1)
         os.dup2(self._file, 2)
-        if _is_unusable(self._out):
+        if not _is_as_made(self._out):
             self._out = _writer(1)
-        if _is_unusable(self._err):
+        if not _is_as_made(self._err):
             self._err = _writer(2)
         sys.stdout = sys.__stdout__ = self._out  # type: ignore[misc]  # Final for others
         sys.stderr = sys.__stderr__ = self._err  # type: ignore[misc]
@@ -54,16 +55,26 @@ class Output:
         return text
 
 
-def _is_unusable(stream: io.TextIOWrapper | None) -> bool:
-    """Say whether a stream is closed, or what was below it has been detached."""
+class _Writer(io.TextIOWrapper):
+    """A text stream that remembers that it has been given another encoding or another buffering."""
+
+    def reconfigure(self, **changes: Any) -> None:
+        self._changes = changes
+        super().reconfigure(**changes)
+
+
+def _is_as_made(stream: io.TextIOWrapper | None) -> bool:
+    """Say whether a stream is open, has not been detached, and was given nothing of its own."""
     try:
-        return stream is None or stream.closed or stream.buffer.closed
-    except ValueError:
-        return True
+        if stream is None or stream.closed or stream.buffer.closed:
+            return False
+        return not vars(stream) and len(vars(stream.buffer)) == 1  # which is its name
+    except (TypeError, ValueError):  # detached
+        return False
 
 
 def _writer(descriptor: int) -> io.TextIOWrapper:
     """Return a text stream that keeps nothing back: not even a crash loses what was printed."""
     raw = io.FileIO(descriptor, "w", closefd=False)
     # as `python -u` does it; a BufferedWriter keeps one byte however small it is made
-    return io.TextIOWrapper(raw, "utf-8", "backslashreplace", "\n", write_through=True)
+    return _Writer(raw, "utf-8", "backslashreplace", "\n", write_through=True)

@@ -72,6 +72,20 @@ MENDED = {
     "removed stdout": Trace(do="del sys.stdout", look="type(sys.stdout).__name__"),
     "closed stdout": Trace(do="sys.stdout.close()", look="sys.stdout.closed"),
     "detached stdout": Trace(do="sys.stdout.detach()", look="print('x')"),
+    "stdout in ASCII": Trace(
+        do="sys.stdout.reconfigure(encoding='ascii', errors='strict')",
+        look="[sys.stdout.encoding, sys.stdout.errors, print('é')]",
+    ),
+    "stderr with other line ends": Trace(
+        do="sys.stderr.reconfigure(newline='\\r\\n')",
+        look="[sys.stderr.write('\\n'), os.pread(2, 9, 0).decode()]",
+    ),
+    "silenced stdout": Trace(
+        do="sys.stdout.write = lambda text: len(text)", look="'write' in vars(sys.stdout)"
+    ),
+    "silenced buffer": Trace(
+        do="sys.stdout.buffer.write = len", look="'write' in vars(sys.stdout.buffer)"
+    ),
     "stdout elsewhere": Trace(
         do="n = os.open('/dev/null', os.O_WRONLY); os.dup2(n, 1); os.close(n)",
         look="'null' in os.readlink('/proc/self/fd/1')",
