@@ -18,7 +18,7 @@ import socket
 import sys
 from typing import Any
 
-from fanfold_runtime import kernel
+from fanfold_runtime import kernel, temporary
 from fanfold_runtime.outlet import open_outlet
 from fanfold_runtime.wall import Wall
 
@@ -31,6 +31,7 @@ def enter(config: dict[str, Any]) -> None:
             "user": the user id to take, None for this one;
             "limits": by name as in the `resource` module, e.g. {"NOFILE": 1024};
             "home", "wall": see `Wall`;
+            "tmp": see `temporary`, None where /tmp is not one's own;
             "outlet": what `open_outlet` is given, None for no way out, and "control": to whom;
             "variables": what the program has in its environment besides ours. Not before: one can
             name a library that is loaded into whatever is started.
@@ -49,6 +50,8 @@ def enter(config: dict[str, Any]) -> None:
         control = socket.socket(fileno=config["control"])
         open_outlet(control, config["outlet"])
         control.detach()
+    if config["tmp"] is not None:
+        temporary.make(os.path.join(config["home"], "tmp"), config["tmp"])
     command = config["command"]
     variables = {**os.environ, **config["variables"]}
     os.execve(command[0], command, variables)  # noqa: S606  # there is to be no shell

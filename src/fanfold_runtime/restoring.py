@@ -28,6 +28,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from fanfold_runtime import datastores, oml
+from fanfold_runtime.temporary import Temporary
 
 if TYPE_CHECKING:
     from fanfold_runtime.baseline import Baseline
@@ -63,6 +64,7 @@ class Restorer:
         self._stdin = _identity(0)
         self._home = os.getcwd()
         self._home_identity = _identity(self._home)
+        self._temporary = Temporary()
         self._limits = _limits()
         self._priority = os.getpriority(os.PRIO_PROCESS, 0)
         self._resident = _resident_bytes()
@@ -116,6 +118,7 @@ class Restorer:
             yield "limits of the process were changed"
         if _identity(self._home) != self._home_identity or not self._empty_home():
             yield "the working directory was changed, or holds a directory"
+        yield from self._temporary.reasons()
         if _peak_bytes() > self._resident + MEMORY_GROWTH_BYTES:
             resident = _resident_bytes()
             if resident > self._resident + MEMORY_GROWTH_BYTES:

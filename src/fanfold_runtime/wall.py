@@ -67,11 +67,11 @@ class Wall:
             proc = ["/proc"] if self._plan["own_proc"] else ["/proc/" + name for name in _PROC]
             self._rules = self._shared() + landlock.opened(proc, landlock.READ)
 
-    def close_in(self, place: str) -> None:
-        """Confine this process, which is a worker's, to its own directory."""
+    def close_in(self, places: list[str]) -> None:
+        """Confine this process, which is a worker's, to its own directories."""
         if not self._abi:
             return
-        mine = landlock.opened([place], landlock.WRITE)
+        mine = landlock.opened(places, landlock.WRITE)
         mine += landlock.opened(["/proc/self"], landlock.READ)
         self._restrict(self._rules + mine)
 

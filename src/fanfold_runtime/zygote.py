@@ -23,7 +23,7 @@ import time
 import traceback
 from typing import Any
 
-from fanfold_runtime import kernel, loop, oml, watchdog
+from fanfold_runtime import kernel, loop, oml, temporary, watchdog
 from fanfold_runtime import tables as _tables  # noqa: F401  # later there is no path to it
 from fanfold_runtime.baseline import Baseline
 from fanfold_runtime.removing import remove
@@ -32,6 +32,7 @@ from fanfold_runtime.wall import Wall, probe
 SWEEP_LIMIT_S = 2.0
 """How long strays are hunted after a worker's end."""
 
+_TMP = ".tmp"
 _IONBF = 2
 _M_ARENA_MAX = -8
 
@@ -77,7 +78,8 @@ class Zygote:
         control: stream socket to the server.
         config: {"preload": [module names], "home": directory, "wall": {...},
             "memory_kib": of a worker and all that it starts,
-            "tmp_kib": of its files; 0 where something else limits them}.
+            "tmp_kib": of its files; 0 where something else limits them,
+            "tmp": the descriptor that /tmp stands for, None where that is nobody's own}.
     """
 
     def __init__(self, control: socket.socket, config: dict[str, Any]) -> None:
@@ -92,6 +94,7 @@ class Zygote:
         self._filled: dict[int, int] = {}  # pid → the files for which it was killed, in KiB
         self._memory_kib: int = config["memory_kib"]
         self._tmp_kib: int = config["tmp_kib"]
+        self._tmp: int | None = config["tmp"]
         self._look_at_space = 0.0
         self._buffer = b""
         self._fds: list[int] = []
@@ -120,6 +123,8 @@ class Zygote:
             },
         }
         _leave_path()
+        if self._tmp is not None:
+            temporary.keep_in_programs(self._tmp)
         self._baseline = Baseline()
         gc.collect()
         gc.freeze()
@@ -279,7 +284,11 @@ class Zygote:
         os.mkdir(home, 0o700)
         os.chdir(home)
         os.environ["HOME"] = os.environ["TMPDIR"] = home
-        self._wall.close_in(home)
+        places = [home]
+        if self._tmp is not None:
+            places.append(home + _TMP)
+            temporary.make(home + _TMP, self._tmp)
+        self._wall.close_in(places)
         sock = socket.socket(fileno=channel)
         sock.setblocking(True)
         rows_sock = socket.socket(fileno=side)
@@ -317,7 +326,8 @@ class Zygote:
         if ended:
             strays = self._sweep()
             for number, status, (memory_kib, tmp_kib) in ended:
-                remove(self._place(number))
+                for suffix in ("", _TMP):
+                    remove(self._place(number) + suffix)
                 said = {"id": number, "status": status, "strays": strays}
                 self._say(op="exited", memory_kib=memory_kib, tmp_kib=tmp_kib, **said)
 

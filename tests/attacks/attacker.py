@@ -84,7 +84,7 @@ def write_other_workers_folder(**_):
     here = os.getcwd()
     above = os.path.dirname(here)
     for name in os.listdir(above):
-        if name.startswith("w") and name != os.path.basename(here):
+        if name.startswith("w") and name.split(".")[0] != os.path.basename(here):
             return _make(os.path.join(above, name), "planted")
     raise AssertionError("there is no other worker")
 

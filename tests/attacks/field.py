@@ -26,6 +26,7 @@ from typing import Any
 import httptools
 
 import fanfold_server
+from fanfold_server.engine.bubble import inside
 from fanfold_server.engine.bundle import bundle_bytes
 from fanfold_server.engine.ladder import IsolationMissing, Rung
 from fanfold_server.engine.sandbox import Openings
@@ -72,7 +73,7 @@ WHERE = "import os\ndef f(i): return os.getcwd()"
 def main() -> None:
     """Attack, and print what came of it."""
     who, rung, *only = sys.argv[1:]
-    folder = Path(tempfile.mkdtemp(prefix="field-"))
+    folder = Path(tempfile.mkdtemp(prefix="field-", dir="/var/tmp"))  # not where /tmp is one's own
     try:
         folder.chmod(0o755)
         setuid = str(shutil.copy("/usr/bin/id", folder / "setuid"))
@@ -147,7 +148,8 @@ def attack_all(folder: Path, setuid: str, rung: str, names: list[str]) -> dict[s
                 openings=Openings(),
             )
         )
-        victims["bundle"] = str(next(engine.scratch.glob("runtime-*.pyz")))
+        bundle = next(engine.scratch.glob("runtime-*.pyz"))
+        victims["bundle"] = str(inside(bundle) if engine.rung is Rung.BWRAP else bundle)
         bob = engine.start(HOLD, owner="BOB")
         stack.callback(bob.cancel)
         ann = engine.start(HOLD)

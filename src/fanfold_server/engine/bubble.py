@@ -18,6 +18,8 @@ from pathlib import Path
 from fanfold_server.engine.places import SYSTEM, Places, settings_files
 
 _SHM_BYTES = 64 << 20
+_INSIDE = "/fanfold"
+_TMP = Path("/tmp")  # noqa: S108
 _OWN_USER = ("--unshare-user", "--uid", str(os.getuid()), "--gid", str(os.getgid()))
 
 
@@ -45,17 +47,21 @@ class Bubble:
         network: bool = False,
         readable: Iterable[Path] = (),
         writable: Iterable[Path] = (),
+        tmp: int | None = None,
     ) -> list[str]:
         """Return the command that starts `command` behind it.
 
         Args:
-            home: its only own directory, empty but for "mpl", which stays on the host.
+            home: its only own directory, empty but for "mpl", which stays on the host. In the
+                bubble, it and the bundle are where `inside` says.
             uid: the user id to take; None for an ordinary user's server.
             tmp_mib: size of the home.
             network: whether it is on the host's network; without, it has a loopback of its own.
             readable, writable: further places that exist.
+            tmp: the descriptor that /tmp stands for in there; None: there is no such thing.
         """
         size = str(tmp_mib << 20)
+        own = inside(home)
         return [
             self.program,
             *_rights(uid),
@@ -65,10 +71,12 @@ class Bubble:
             *_each("--ro-bind-try", settings_files(network=network)),
             *("--proc", "/proc", "--dev", "/dev"),
             *("--perms", "1777", "--size", str(_SHM_BYTES), "--tmpfs", "/dev/shm"),  # noqa: S108
-            *_binds(places, bundle, readable, writable),
-            *_parents(home),
-            *("--perms", "0777", "--size", size, "--tmpfs", str(home)),
-            *("--bind", str(home / "mpl"), str(home / "mpl")),
+            *(() if tmp is None else ("--symlink", f"/proc/self/fd/{tmp}", str(_TMP))),
+            *_binds(places, readable, writable),
+            *_parents(own),
+            *("--ro-bind", str(bundle), str(inside(bundle))),
+            *("--perms", "0777", "--size", size, "--tmpfs", str(own)),
+            *("--bind", str(home / "mpl"), str(own / "mpl")),
             *("--remount-ro", "/", "--chdir", "/", "--"),
             *self._identity(uid),
             *command,
@@ -88,7 +96,7 @@ class Bubble:
             *("--perms", "0755", "--dir", "/etc"),
             *_each("--ro-bind-try", settings_files(network=False)),
             *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"),  # noqa: S108
-            *_binds(places, prefix, (), (prefix,)),
+            *_binds(places, (), (prefix,)),
             *("--remount-ro", "/", "--chdir", "/", "--"),
             *command,
         ]
@@ -99,6 +107,16 @@ class Bubble:
         assert self.setpriv is not None, "root's bubble has it"
         number = str(uid)
         return [self.setpriv, "--reuid", number, "--regid", number, "--clear-groups", "--"]
+
+
+def inside(path: Path) -> Path:
+    """Return where something of the engine's is in a bubble: aside, so that /tmp is free."""
+    return Path(_INSIDE + str(path))
+
+
+def may_have_tmp(places: Iterable[Path]) -> bool:
+    """Tell whether nothing that a bubble is to show lies below /tmp."""
+    return not any(path.is_relative_to(_TMP) for path in places)
 
 
 def _rights(uid: int | None) -> tuple[str, ...]:
@@ -123,10 +141,8 @@ def _system() -> Iterator[str]:
             yield from (*_parents(path), "--ro-bind", name, name)
 
 
-def _binds(
-    places: Places, bundle: Path, readable: Iterable[Path], writable: Iterable[Path]
-) -> Iterator[str]:
-    for path in (*places.folders, bundle, *readable):
+def _binds(places: Places, readable: Iterable[Path], writable: Iterable[Path]) -> Iterator[str]:
+    for path in (*places.folders, *readable):
         yield from (*_parents(path), "--ro-bind", str(path), str(path))
     for path in writable:
         yield from (*_parents(path), "--bind", str(path), str(path))

@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from fanfold_server.engine.bubble import Bubble
+from fanfold_server.engine.bubble import Bubble, inside
 from fanfold_server.engine.bundle import entered, write_bundle
 from fanfold_server.engine.places import find_places
 from fanfold_server.model.environment import Environment
@@ -53,7 +53,8 @@ OPEN_WITHOUT: Mapping[Rung, str] = {
     Rung.BASIC: "functions that run as root may do all that root may",
     Rung.CONFINED: "functions read what their user id can read, connect to anything, and signal "
     "and inspect processes of their user id",
-    Rung.BWRAP: "temporary space is looked at once a second only; on a shared user id, functions "
+    Rung.BWRAP: "temporary space is looked at once a second only; functions have no /tmp of their "
+    "own; on a shared user id, functions "
     "see that other processes exist and may change their priority",
 }
 """What stays open where a rung is not reached."""
@@ -168,10 +169,11 @@ def _try(rung: Rung, bubble: Bubble | None, prefix: Path) -> dict[str, Any]:
             for path in (home, home / "mpl"):
                 os.chown(path, uid, uid)
         bundle = write_bundle(scratch)
+        started, own = (bundle, home) if bubble is None else (inside(bundle), inside(home))
         wall = {
             "landlock": True,
             "seccomp": True,
-            "readable": [*places.readable(network=False), str(bundle)],
+            "readable": [*places.readable(network=False), str(started)],
             "writable": [],
             "families": [],
             "own_proc": bubble is not None,
@@ -183,19 +185,20 @@ def _try(rung: Rung, bubble: Bubble | None, prefix: Path) -> dict[str, Any]:
         tries = (True, False) if rung is Rung.BWRAP else (True,)
         words = ""
         for landlock in tries:
-            tried = {"wall": wall | {"landlock": landlock}, "home": str(home)}
+            tried = {"wall": wall | {"landlock": landlock}, "home": str(own)}
             config = json.dumps(tried | {"forbidden": str(forbidden)})
             entrance: dict[str, Any] = tried | {
-                "command": [str(here.interpreter), "-s", str(bundle), config],
+                "command": [str(here.interpreter), "-s", str(started), config],
                 "user": None,
                 "variables": {},
                 "limits": {},
+                "tmp": None,
                 "outlet": None,
             }
             command = entered(sys.executable, bundle)
             if bubble is not None:
                 command = bubble.around(
-                    entered(str(here.interpreter), bundle),
+                    entered(str(here.interpreter), started),
                     places=places,
                     home=home,
                     bundle=bundle,

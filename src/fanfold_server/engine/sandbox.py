@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fanfold_server.engine.bubble import inside, may_have_tmp
 from fanfold_server.engine.bundle import entered, entered_without_bundle
 from fanfold_server.engine.cgroup import OPEN_WITHOUT as OPEN_WITHOUT_GROUPS
 from fanfold_server.engine.cgroup import Groups
@@ -69,6 +70,8 @@ class Launch:
         entrance: the command that comes before what the entrance is given.
         command: what it becomes; what the zygote is given comes after.
         user: the user id that it takes; None for the one that it is started with.
+        home: its directory, as it sees it.
+        tmp: the descriptor that its /tmp stands for; None where that is nobody's own.
         variables: what the zygote has in its environment besides.
         wall: what it puts up; see `fanfold_runtime.wall`.
     """
@@ -76,6 +79,8 @@ class Launch:
     entrance: tuple[str, ...]
     command: tuple[str, ...]
     user: int | None
+    home: Path
+    tmp: int | None
     variables: Mapping[str, str]
     wall: dict[str, Any]
 
@@ -167,9 +172,14 @@ class Sandbox:
         bundle: Path,
         home: Path,
         limits: Limits,
+        control: int,
         network: Network = NOTHING,
     ) -> Launch:
-        """Return how to start an interpreter of the environment on the bundle."""
+        """Return how to start an interpreter of the environment on the bundle.
+
+        Args:
+            control: a descriptor that it inherits.
+        """
         interpreter = str(environment.interpreter)
         places = find_places(environment)
         bubble = self._ladder.bubble
@@ -179,9 +189,13 @@ class Sandbox:
         readable = [path for path in opened.readable if path.exists()]
         writable = [path for path in opened.writable if path.exists()]
         entrance = entered(sys.executable, bundle)
+        started, own, tmp = bundle, home, None
         if bubble is not None:
+            started, own = inside(bundle), inside(home)
+            if may_have_tmp((*places.folders, *places.links, *readable, *writable)):
+                tmp = next(number for number in (3, 4) if number != control)
             entrance = bubble.around(
-                entered(interpreter, bundle),
+                entered(interpreter, started),
                 places=places,
                 home=home,
                 bundle=bundle,
@@ -190,13 +204,14 @@ class Sandbox:
                 network=is_open,
                 readable=readable,
                 writable=writable,
+                tmp=tmp,
             )
         wall = {
             "landlock": confined and self._ladder.landlock > 0,
             "seccomp": confined,
             "readable": [
                 *places.readable(network=is_open),
-                str(bundle),
+                str(started),
                 *map(str, readable),
                 *(["/dev"] if bubble is not None else []),
             ],
@@ -211,8 +226,10 @@ class Sandbox:
         return Launch(
             entrance=tuple(entrance),
             # -s and a clean environment stand for -I, which would also ignore PYTHONHASHSEED
-            command=(interpreter, "-s", str(bundle)),
+            command=(interpreter, "-s", str(started)),
             user=user,
+            home=own,
+            tmp=tmp,
             variables=environment.variables,
             wall=wall,
         )
@@ -245,6 +262,7 @@ class Sandbox:
                 "own_shm": False,
                 "capless": True,
             },
+            "tmp": None,
             "outlet": None,
         }
         return [*entered_without_bundle(sys.executable), json.dumps(entrance)]

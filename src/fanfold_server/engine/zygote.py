@@ -89,6 +89,7 @@ class Zygote:
                 bundle=bundle,
                 home=self._home,
                 limits=limits,
+                control=theirs.fileno(),
                 network=network,
             )
             config = {
@@ -96,7 +97,8 @@ class Zygote:
                 "preload": preload,
                 "memory_kib": limits.memory_mib << 10,
                 "tmp_kib": 0 if sandbox.caps_tmp else limits.tmp_mib << 10,
-                "home": str(self._home),
+                "tmp": launch.tmp,
+                "home": str(launch.home),
                 "wall": launch.wall,
             }
             entrance = {
@@ -104,7 +106,8 @@ class Zygote:
                 "user": launch.user,
                 "variables": dict(launch.variables),
                 "limits": sandbox.rlimits(uid, limits),
-                "home": str(self._home),
+                "home": str(launch.home),
+                "tmp": launch.tmp,
                 "wall": launch.wall,
                 "control": theirs.fileno(),
                 "outlet": None if self._outlets is None else inside(network),
@@ -114,7 +117,7 @@ class Zygote:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=sandbox.variables(environment, self._home),
+                env=sandbox.variables(environment, launch.home),
                 cwd="/",
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,

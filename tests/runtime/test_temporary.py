@@ -1,0 +1,157 @@
+"""Behind bubblewrap, every worker has a /tmp of its own, which is empty again after each run."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fanfold_server.engine.ladder import IsolationMissing
+from fanfold_server.engine.sandbox import Openings
+from fanfold_server.model.environment import Environment
+from tests.attacks.field import make_environment
+from tests.runtime.bench import Engine, ladder, opened
+
+TMP_MIB = 32
+
+WHO = """
+import os, time
+def f(i, folder='/tmp'):
+    before = os.listdir(folder)
+    with open(folder + '/mine', 'w') as file:
+        file.write(str(i))
+    os.makedirs(folder + '/a/b')
+    os.chmod(folder + '/a', 0o500)
+    time.sleep(0.05)
+    return before, open(folder + '/mine').read(), os.getpid()
+"""
+
+
+@pytest.fixture(scope="module")
+def environment() -> Iterator[Environment]:
+    """An environment that does not lie below /tmp itself."""
+    folder = Path(tempfile.mkdtemp(prefix="temporary-", dir="/var/tmp"))
+    folder.chmod(0o755)
+    yield make_environment(folder)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def engine(environment: Environment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    try:
+        ladder("bwrap", environment.prefix)
+    except IsolationMissing as exc:
+        pytest.skip(str(exc))
+    cache = tmp_path_factory.mktemp("cache")
+    with opened(
+        environment,
+        cache,
+        isolation="bwrap",
+        preload=(),
+        openings=Openings(),
+        tmp_mib=TMP_MIB,
+    ) as engine:
+        yield engine
+
+
+def test_what_is_left_is_gone_at_the_next_run_of_the_same_worker(engine: Engine) -> None:
+    first = engine.run(WHO).value
+    again = engine.run(WHO).value
+    assert first[:2] == again[:2] == [[], "1"]
+    assert first[2] == again[2]
+
+
+def test_workers_of_one_run_do_not_see_each_others(engine: Engine) -> None:
+    source = """
+    import os, time
+    def f(i):
+        with open('/tmp/mine', 'a') as file:
+            file.write('%d,' % os.getpid())
+        time.sleep(0.2)
+        return set(open('/tmp/mine').read().split(',')) - {''} == {str(os.getpid())}, os.getpid()
+    """
+    found = engine.run(source, count=4, degree=4).returned.values()
+    assert all(alone for alone, _ in found)
+    assert len({pid for _, pid in found}) > 1
+
+
+def test_a_script_of_another_author_sees_nothing_of_the_callers(engine: Engine) -> None:
+    hold = "import time\ndef f(i):\n    open('/tmp/mine', 'w').close()\n    time.sleep(60)\n"
+    going = engine.start(hold, owner="ANN")
+    seen = engine.run("import os\ndef f(i): return os.listdir('/tmp')", owner="BOB", caller="ANN")
+    going.cancel()
+    assert seen.value == []
+
+
+def test_programs_and_children_share_it_with_their_worker(engine: Engine) -> None:
+    source = """
+    import multiprocessing, os, subprocess, sys
+    def child(i):
+        return open('/tmp/mine').read()
+    def f(i):
+        open('/tmp/mine', 'w').write('here')
+        said = subprocess.run(['cat', '/tmp/mine'], stdout=subprocess.PIPE).stdout.decode()
+        with multiprocessing.get_context('fork').Pool(1) as pool:
+            return said, pool.map(child, [1]), os.path.realpath('/tmp').startswith('/fanfold/')
+    """
+    assert engine.run(source).value == ["here", ["here"], True]
+
+
+def test_it_counts_for_the_limit_of_temporary_files(engine: Engine) -> None:
+    source = f"""
+    def f(i):
+        with open('/tmp/large', 'wb') as file:
+            for _ in range({TMP_MIB + 8}):
+                file.write(bytes(1 << 20))
+    """
+    record = engine.run(source)
+    assert "No space left" in record.failure.message
+    assert engine.run(WHO).value[0] == []
+
+
+@pytest.mark.parametrize(
+    "spoiling",
+    [
+        "os.closerange(3, 4)",
+        "os.chmod('/tmp', 0o500)",
+        "os.dup2(os.open('.', os.O_RDONLY), 3)",
+    ],
+)
+def test_a_worker_that_has_lost_it_is_not_used_again(engine: Engine, spoiling: str) -> None:
+    source = f"import os\ndef f(i):\n    {spoiling}\n    return os.getpid()\n"
+    spoiled = engine.run(source).value
+    fresh = engine.run(WHO).value
+    assert fresh[:2] == [[], "1"]
+    assert fresh[2] != spoiled
+
+
+def test_what_a_program_is_started_with_survives_a_closed_descriptor(engine: Engine) -> None:
+    source = """
+    import os, subprocess
+    def f(i):
+        os.closerange(3, 10)
+        return subprocess.run(['echo', 'ran'], stdout=subprocess.PIPE).stdout.decode()
+    """
+    assert engine.run(source).value == "ran\n"
+
+
+def test_an_environment_below_tmp_leaves_no_room_for_one(
+    tmp_path: Path, environment: Environment
+) -> None:
+    if not tmp_path.is_relative_to("/tmp"):
+        pytest.skip("temporary files are elsewhere here")
+    try:
+        ladder("bwrap", environment.prefix)
+    except IsolationMissing as exc:
+        pytest.skip(str(exc))
+    folder = Path(tempfile.mkdtemp(prefix="below-"))
+    folder.chmod(0o755)
+    try:
+        below = make_environment(folder)
+        with opened(below, tmp_path / "cache", isolation="bwrap", preload=()) as engine:
+            assert engine.run(WHO).failure.type == "PermissionError"
+    finally:
+        shutil.rmtree(folder)
