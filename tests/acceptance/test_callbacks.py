@@ -14,7 +14,7 @@ from tests.acceptance.chaos import Cluster
 from tests.acceptance.conftest import Caller, StartServer
 from tests.acceptance.job_calls import JOBS, RUNS, ended, id_of, submit
 from tests.acceptance.processes import until
-from tests.contract.postgres import NoPostgres, started
+from tests.contract.postgres import started_or_skipped
 from tests.fakes.receiver import Receiver, receiving
 
 TOLD_LIMIT_S = 60
@@ -118,15 +118,8 @@ def database(request: pytest.FixtureRequest) -> Iterator[str | None]:
     if request.param == "sqlite":
         yield None
         return
-    try:
-        running = started()
-        server = running.__enter__()
-    except NoPostgres as exc:
-        pytest.skip(str(exc))
-    try:
+    with started_or_skipped() as server:
         yield server.make_database().render_as_string(hide_password=False)
-    finally:
-        running.__exit__(None, None, None)
 
 
 @pytest.mark.timeout(240)

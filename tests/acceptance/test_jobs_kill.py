@@ -13,7 +13,7 @@ import pytest
 
 from tests.acceptance.chaos import FAULTS, LEASE_S, Cluster, Fault, run_rounds
 from tests.acceptance.processes import until
-from tests.contract.postgres import NoPostgres, started
+from tests.contract.postgres import started_or_skipped
 
 GONE_LIMIT_S = 15
 
@@ -32,24 +32,17 @@ def _kill_rounds(
 
 def _kill_rounds_on_postgres(folder: Path, rounds: int, seed: int) -> None:
     """Two agents over a PostgreSQL that crashes and comes back, too."""
-    try:
-        running = started(durable=True)
-        server = running.__enter__()
-    except NoPostgres as exc:
-        pytest.skip(str(exc))
+    with started_or_skipped(durable=True) as server:
 
-    def crash(_cluster: Cluster, pick: Random) -> bool:
-        server.kill(signal.SIGQUIT)
-        time.sleep(pick.uniform(0, 1))
-        server.start()
-        return True
+        def crash(_cluster: Cluster, pick: Random) -> bool:
+            server.kill(signal.SIGQUIT)
+            time.sleep(pick.uniform(0, 1))
+            server.start()
+            return True
 
-    try:
         url = server.make_database().render_as_string(hide_password=False)
         faults = {**FAULTS, "databases": crash}
         _kill_rounds(folder, rounds, seed, "--database", url, faults=faults)
-    finally:
-        running.__exit__(None, None, None)
 
 
 @pytest.mark.timeout(900)

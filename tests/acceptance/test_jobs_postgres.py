@@ -11,20 +11,15 @@ import pytest
 
 from tests.acceptance.chaos import FAULTS, Cluster, Fault, run_rounds
 from tests.acceptance.processes import until
-from tests.contract.postgres import NoPostgres, Postgres, started
+from tests.contract.postgres import Postgres, started_or_skipped
 
 GONE_LIMIT_S = 15
 
 
 @pytest.fixture
 def postgres() -> Iterator[Postgres]:
-    try:
-        running = started(durable=True)
-        server = running.__enter__()
-    except NoPostgres as exc:
-        pytest.skip(str(exc))
-    yield server
-    running.__exit__(None, None, None)
+    with started_or_skipped(durable=True) as server:
+        yield server
 
 
 def _rounds(folder: Path, postgres: Postgres, rounds: int, seed: int) -> None:

@@ -11,20 +11,15 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from fanfold_server.store.schema import metadata
 from fanfold_server.store.sql import Store, open_store, sqlite_url
-from tests.contract.postgres import NoPostgres, Postgres, started
+from tests.contract.postgres import Postgres, started_or_skipped
 
 DATABASES = ("sqlite", "postgresql")
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    try:
-        running = started()
-        server = running.__enter__()
-    except NoPostgres as exc:
-        pytest.skip(str(exc))
-    yield server
-    running.__exit__(None, None, None)
+    with started_or_skipped() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,11 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import URL, create_engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
@@ -121,6 +122,17 @@ def started(*, durable: bool = False) -> Iterator[Postgres]:
             yield server
         finally:
             server.kill()
+
+
+@contextmanager
+def started_or_skipped(*, durable: bool = False) -> Iterator[Postgres]:
+    """Start a server for a test, which is skipped where there can be none."""
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(started(durable=durable))
+        except NoPostgres as exc:
+            pytest.skip(str(exc))
+        yield server
 
 
 def program(name: str) -> str:

@@ -17,7 +17,7 @@ from fanfold_server.store.migrating import StoreUnusable, migrate
 from fanfold_server.store.port import Signal
 from fanfold_server.store.sql import open_store, postgres_url
 from tests.contract.jobs import at, claim, result, submit
-from tests.contract.postgres import NoPostgres, Postgres, started
+from tests.contract.postgres import Postgres, started_or_skipped
 
 # Another process that claims, and stops itself in the middle of the transaction.
 STALLS = """
@@ -47,13 +47,8 @@ asyncio.run(main())
 @pytest.fixture(scope="module")
 def own_postgres() -> Iterator[Postgres]:
     """One that a test may kill."""
-    try:
-        running = started(durable=True)
-        server = running.__enter__()
-    except NoPostgres as exc:
-        pytest.skip(str(exc))
-    yield server
-    running.__exit__(None, None, None)
+    with started_or_skipped(durable=True) as server:
+        yield server
 
 
 async def test_what_is_asked_while_the_database_restarts_is_done_when_it_is_back(

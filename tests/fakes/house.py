@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ import orjson
 
 from fanfold_server.engine.port import Engine
 from fanfold_server.model.actor import Actor, Role
-from fanfold_server.model.apply import Apply, Index, OnError, ServiceLevel
+from fanfold_server.model.apply import Index, OnError
 from fanfold_server.model.callback import Hosts
 from fanfold_server.model.environment import Environment
 from fanfold_server.model.errors import UnknownEnvironment
@@ -27,6 +25,7 @@ from fanfold_server.service.stopping import Stopping
 from fanfold_server.store.port import Quota
 from fanfold_server.store.sql import Store, open_store, sqlite_url
 from tests.fakes.blobs import MemoryBlobs
+from tests.fakes.words import apply_of, script_of
 
 ALICE = Actor(user_id=1, name="ALICE", role=Role.DEVELOPER)
 BOB = Actor(user_id=2, name="BOB", role=Role.DEVELOPER)
@@ -57,20 +56,7 @@ class OneScript:
         self.source = source
 
     async def resolve(self, *_which: object) -> Script:
-        return _script(self.source)
-
-
-def _script(source: str) -> Script:
-    return Script(
-        name="f",
-        owner="ALICE",
-        version=1,
-        digest=sha256(source.encode()).hexdigest(),
-        source=source,
-        entry="f",
-        description=None,
-        created=datetime.now(UTC),
-    )
+        return script_of(self.source)
 
 
 @dataclass
@@ -121,16 +107,11 @@ class House:
     async def submit(
         self, times: int, *, on_error: OnError = OnError.FAIL, degree: int = 4, **more: Any
     ) -> Job:
-        apply = Apply(
-            script=_script(self.source),
+        apply = apply_of(
+            script_of(self.source),
+            Index(times=times),
             environment=self.environments.find(None),
-            caller="ALICE",
-            split=Index(times=times),
-            parameters=b"{}",
             degree=degree,
-            seed=1,
-            graphics=False,
-            service=ServiceLevel.LOW,
             on_error=on_error,
         )
         return await self.jobs.submit(ALICE, apply, Submission(**more))

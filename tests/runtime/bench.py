@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import os
 import shutil
@@ -12,10 +11,9 @@ import tempfile
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,7 +35,7 @@ from fanfold_server.model.environment import Environment
 from fanfold_server.model.errors import FanfoldError
 from fanfold_server.model.network import ScriptNetwork
 from fanfold_server.model.outcome import Failed, Failure, Outcome, Returned, Values
-from fanfold_server.model.script import Script
+from tests.fakes.words import script_of
 from tests.family import offspring
 
 ANSWER_LIMIT_S = 30.0
@@ -225,17 +223,7 @@ class Engine:
     ) -> Going:
         """Begin a run of a script's function, `f` if nothing else is said."""
         source = textwrap.dedent(source)
-        script = Script(
-            name="animal",
-            owner=owner,
-            version=1,
-            digest=hashlib.sha256(source.encode()).hexdigest(),
-            source=source,
-            entry=entry,
-            description=None,
-            created=datetime.now(UTC),
-            network=network,
-        )
+        script = replace(script_of(source, owner=owner, entry=entry), network=network)
         if not isinstance(parameters, str):
             parameters = json.dumps(parameters or {})
         settings: dict[str, Any] = {
@@ -415,3 +403,24 @@ def opened(
     if alone:
         left = {k: v for k, v in descriptors().items() if before.get(k) != v}
         assert not left, left
+
+
+@asynccontextmanager
+async def small_engine(folder: Path, *, workers: int) -> AsyncIterator[LocalEngine]:
+    """Open an engine on the event loop of a test; `Engine` has a loop of its own."""
+    limits = RunLimits(
+        max_len=5000, max_value_bytes=1 << 20, max_log_bytes=4096, refuse_output=False
+    )
+    engine = LocalEngine(
+        options=EngineOptions(
+            workers=workers, pools=4, max_queued_runs=100, reuse="auto", preload=(), limits=limits
+        ),
+        sandbox=Sandbox(Limits(memory_mib=2048, files=256, processes=256, file_mib=64), ladder()),
+        cache=folder / "cache",
+        spare=None,
+    )
+    engine.open()
+    try:
+        yield engine
+    finally:
+        await engine.close()

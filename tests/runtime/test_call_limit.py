@@ -5,23 +5,17 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from fanfold_server.engine.limits import Limits
 from fanfold_server.engine.local import LocalEngine
-from fanfold_server.engine.options import EngineOptions
 from fanfold_server.engine.port import Work
-from fanfold_server.engine.running import RunLimits
-from fanfold_server.engine.sandbox import Sandbox
 from fanfold_server.model.environment import Environment
 from fanfold_server.model.outcome import FailureKind
-from fanfold_server.model.script import Script
 from fanfold_server.service.folding import Gathered
-from tests.runtime.bench import ladder
+from tests.fakes.words import script_of
+from tests.runtime.bench import small_engine
 
 LIMIT_S = 0.4
 SLACK_S = 2.0
@@ -29,35 +23,13 @@ SLACK_S = 2.0
 
 @pytest.fixture
 async def engine(tmp_path: Path) -> AsyncIterator[LocalEngine]:
-    limits = RunLimits(
-        max_len=5000, max_value_bytes=1 << 20, max_log_bytes=4096, refuse_output=False
-    )
-    engine = LocalEngine(
-        options=EngineOptions(
-            workers=4, pools=4, max_queued_runs=100, reuse="auto", preload=(), limits=limits
-        ),
-        sandbox=Sandbox(Limits(memory_mib=2048, files=256, processes=256, file_mib=64), ladder()),
-        cache=tmp_path / "cache",
-        spare=None,
-    )
-    engine.open()
-    yield engine
-    await engine.close()
+    async with small_engine(tmp_path, workers=4) as engine:
+        yield engine
 
 
 def _work(source: str, *, count: int, call_timeout_s: float | None) -> Work:
-    script = Script(
-        name="f",
-        owner="ALICE",
-        version=1,
-        digest=sha256(source.encode()).hexdigest(),
-        source=source,
-        entry="f",
-        description=None,
-        created=datetime.now(UTC),
-    )
     return Work(
-        script=script,
+        script=script_of(source),
         environment=Environment(name="default", prefix=Path(sys.prefix), kind="venv"),
         caller="ALICE",
         start=1,

@@ -9,17 +9,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fanfold_server.engine.limits import Limits
-from fanfold_server.engine.local import LocalEngine
-from fanfold_server.engine.options import EngineOptions
-from fanfold_server.engine.running import RunLimits
-from fanfold_server.engine.sandbox import Sandbox
 from fanfold_server.model.environment import Environment
 from fanfold_server.model.job import JobState
 from fanfold_server.service.dispatching import Dispatcher
 from tests.fakes.house import ALICE, House, OneEnvironment, opened
 from tests.family import offspring
-from tests.runtime.bench import ladder
+from tests.runtime.bench import small_engine
 
 TIMEOUT_S = 2
 DEAD_WITHIN_S = 2.0
@@ -46,25 +41,10 @@ def f(i):
 async def test_the_whole_tree_is_dead_soon_after_the_end_of_the_jobs_time(
     tmp_path: Path, libraries: Environment
 ) -> None:
-    limits = RunLimits(
-        max_len=5000, max_value_bytes=1 << 20, max_log_bytes=4096, refuse_output=False
-    )
-    engine = LocalEngine(
-        options=EngineOptions(
-            workers=2, pools=2, max_queued_runs=10, reuse="auto", preload=(), limits=limits
-        ),
-        sandbox=Sandbox(Limits(memory_mib=2048, files=256, processes=256, file_mib=64), ladder()),
-        cache=tmp_path / "cache",
-        spare=None,
-    )
-    engine.open()
-    try:
-        async with opened(tmp_path, STUBBORN) as house:
-            house.environments = OneEnvironment(libraries.prefix)
-            async with house.working(engine) as agent:
-                await _time_out(house, agent)
-    finally:
-        await engine.close()
+    async with small_engine(tmp_path, workers=2) as engine, opened(tmp_path, STUBBORN) as house:
+        house.environments = OneEnvironment(libraries.prefix)
+        async with house.working(engine) as agent:
+            await _time_out(house, agent)
 
 
 async def _time_out(house: House, agent: Dispatcher) -> None:

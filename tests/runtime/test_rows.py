@@ -7,7 +7,6 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -25,9 +24,9 @@ from fanfold_server.engine.sandbox import Sandbox
 from fanfold_server.model.environment import Environment
 from fanfold_server.model.outcome import FailureKind
 from fanfold_server.model.rows import InputType, Rowset
-from fanfold_server.model.script import Script
 from fanfold_server.service.folding import Gathered
 from tests.fakes.rowsets import write_rowset
+from tests.fakes.words import script_of
 from tests.runtime.bench import ladder
 
 PREFIX = Path(__file__).parents[2] / ".environments" / "default"
@@ -70,16 +69,6 @@ def work(
     **more: Any,
 ) -> Work:
     source = f"def f({'rows' if rows else ''}):\n    " + body.replace("\n", "\n    ") + "\n"
-    script = Script(
-        name="f",
-        owner="ALICE",
-        version=1,
-        digest=sha256(source.encode()).hexdigest(),
-        source=source,
-        entry="f",
-        description=None,
-        created=datetime.now(UTC),
-    )
     members: dict[str, Any] = {
         "environment": PLACE,
         "start": 0 if rows is None or rows.offsets is None else 1,
@@ -95,7 +84,7 @@ def work(
         "timeout_s": 60,
     }
     return Work(
-        script=script,
+        script=script_of(source),
         caller=caller,
         rows=rows,
         input_type=input_type,

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from datetime import UTC, date, datetime
-from hashlib import sha256
+from datetime import date
 from itertools import count, groupby
 from pathlib import Path
 from typing import Any
@@ -24,20 +23,17 @@ from hypothesis import strategies as st
 
 from fanfold_server.engine.local import LocalEngine
 from fanfold_server.model.apply import (
-    Apply,
     Chunks,
     Groups,
     Input,
-    OnError,
-    ServiceLevel,
     Split,
     Whole,
 )
 from fanfold_server.model.outcome import Failed
 from fanfold_server.model.rows import InputType, Query
-from fanfold_server.model.script import Script
 from fanfold_server.service.applying import Applying
 from tests.contract.rows import Data, data_process
+from tests.fakes.words import apply_of, script_of
 from tests.runtime.test_rows import PLACE, engine
 
 __all__ = ["engine"]
@@ -88,28 +84,8 @@ async def load(data: Data, rows: list[Row]) -> str:
 
 async def answer(engine: LocalEngine, data: Data, name: str, split: Split, body: str) -> Any:
     source = f"def f(rows):\n    return {body}\n"
-    apply = Apply(
-        script=Script(
-            name="f",
-            owner="ALICE",
-            version=1,
-            digest=sha256(source.encode()).hexdigest(),
-            source=source,
-            entry="f",
-            description=None,
-            created=datetime.now(UTC),
-        ),
-        environment=PLACE,
-        caller="ALICE",
-        split=split,
-        parameters=b"{}",
-        degree=2,
-        seed=1,
-        graphics=False,
-        service=ServiceLevel.LOW,
-        on_error=OnError.FAIL,
-        input=Input(query=Query(text=f"select * from {name}"), type=InputType.DATAFRAME),
-    )
+    given = Input(query=Query(text=f"select * from {name}"), type=InputType.DATAFRAME)
+    apply = apply_of(script_of(source), split, environment=PLACE, rows=given)
     applying = Applying(engine=engine, timeout_s=60, max_answer_bytes=1 << 30, rows=data.rows)
     pieces = await applying.run(apply, asyncio.Event().wait)  # type: ignore[arg-type]
     assert not isinstance(pieces, Failed), pieces

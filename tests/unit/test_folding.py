@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanfold_server.model.apply import Apply, Index, Once, OnError, ServiceLevel, Split
-from fanfold_server.model.environment import Environment
+from fanfold_server.model.apply import Apply, Index, Once, OnError, Split
 from fanfold_server.model.outcome import (
     Failed,
     Failure,
@@ -23,38 +20,17 @@ from fanfold_server.model.outcome import (
     Returned,
     Values,
 )
-from fanfold_server.model.script import Script
 from fanfold_server.service.folding import Gathered, failure_members, first_failure, fold
 from fanfold_server.service.planning import plan
+from tests.fakes.words import apply_of, script_of
 
-SCRIPT = Script(
-    name="f",
-    owner="ALICE",
-    version=1,
-    digest="0" * 64,
-    source="def f(i): return i\n",
-    entry="f",
-    description=None,
-    created=datetime(2026, 1, 1, tzinfo=UTC),
-)
-PLACE = Environment(name="default", prefix=Path("/nowhere"), kind="venv")
+SCRIPT = script_of("def f(i): return i\n")
 
 
 def asked(
     split: Split, *, graphics: bool = False, on_error: OnError = OnError.FAIL, degree: int = 2
 ) -> Apply:
-    return Apply(
-        script=SCRIPT,
-        environment=PLACE,
-        caller="ALICE",
-        split=split,
-        parameters=b"{}",
-        degree=degree,
-        seed=1,
-        graphics=graphics,
-        service=ServiceLevel.LOW,
-        on_error=on_error,
-    )
+    return apply_of(SCRIPT, split, graphics=graphics, on_error=on_error, degree=degree)
 
 
 def folded(apply: Apply, gathered: Gathered) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +16,17 @@ from fanfold_server.model.apply import (
     Groups,
     Input,
     OnError,
-    ServiceLevel,
     Split,
     Whole,
 )
-from fanfold_server.model.environment import Environment
 from fanfold_server.model.outcome import Failed, Failure, FailureKind, Image, Returned, Values
 from fanfold_server.model.rows import InputType, Query, Rowset
-from fanfold_server.model.script import Script
 from fanfold_server.service.folding import Gathered, failure_members, fold, named
 from fanfold_server.service.planning import plan
+from tests.fakes.words import apply_of, script_of
 
-SCRIPT = Script(
-    name="f",
-    owner="ALICE",
-    version=1,
-    digest="0" * 64,
-    source="def f(rows): return rows\n",
-    entry="f",
-    description=None,
-    created=datetime(2026, 1, 1, tzinfo=UTC),
-)
-PLACE = Environment(name="default", prefix=Path("/nowhere"), kind="venv")
+SCRIPT = script_of("def f(rows): return rows\n")
+ROWS = Input(query=Query(text="select 1"), na_omit=True)
 CHUNKS = Chunks(rows=4)
 GROUPS = Groups(by=("K",))
 
@@ -46,19 +34,7 @@ GROUPS = Groups(by=("K",))
 def asked(
     split: Split, *, graphics: bool = False, on_error: OnError = OnError.FAIL, degree: int = 2
 ) -> Apply:
-    return Apply(
-        script=SCRIPT,
-        environment=PLACE,
-        caller="ALICE",
-        split=split,
-        parameters=b"{}",
-        degree=degree,
-        seed=1,
-        graphics=graphics,
-        service=ServiceLevel.LOW,
-        on_error=on_error,
-        input=Input(query=Query(text="select 1"), na_omit=True),
-    )
+    return apply_of(SCRIPT, split, graphics=graphics, on_error=on_error, degree=degree, rows=ROWS)
 
 
 def rowset(calls: int, *, keys: tuple[str, ...] | None = None, cut: bool = True) -> Rowset:

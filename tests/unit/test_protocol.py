@@ -8,7 +8,6 @@ import os
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any, cast
 
@@ -21,20 +20,11 @@ from fanfold_server.engine.leases import Lease
 from fanfold_server.engine.port import Ask
 from fanfold_server.engine.worker import Held, State, Worker, end_frame, lease_frame
 from fanfold_server.model.outcome import Outcome, Values
-from fanfold_server.model.script import Script
+from tests.fakes.words import script_of
 
 RUN = 5
 KEY = bytes(32)
-SCRIPT = Script(
-    name="f",
-    owner="ANN",
-    version=1,
-    digest="d",
-    source="def f(i): return i",
-    entry="f",
-    description=None,
-    created=datetime(2026, 1, 1, tzinfo=UTC),
-)
+SCRIPT = script_of("def f(i): return i", owner="ANN")
 MAX_FRAME_BYTES = 1 << 20
 KINDS = ("values", "parts", "returned", "failed")
 

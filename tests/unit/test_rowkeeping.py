@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from fanfold_server.model.apply import Apply, Chunks, Groups, Input, OnError, ServiceLevel, Split
-from fanfold_server.model.environment import Environment
+from fanfold_server.model.apply import Apply, Chunks, Groups, Input, Split
 from fanfold_server.model.errors import DataUnavailable, DiskFull
 from fanfold_server.model.rows import InputType, Query, Rowset
-from fanfold_server.model.script import Script
 from fanfold_server.service import rowkeeping
 from fanfold_server.service.rowkeeping import IDLE_COPIES, RowKeeping, read_kept
 from fanfold_server.store.port import BlobMissing, job_prefix
 from tests.fakes.blobs import MemoryBlobs
 from tests.fakes.rowsets import write_rowset
+from tests.fakes.words import apply_of, script_of
 
 KEYS = ("a", 'b"ü')
 
@@ -47,28 +45,8 @@ class Source:
 
 
 def asked(split: Split) -> Apply:
-    return Apply(
-        script=Script(
-            name="f",
-            owner="ALICE",
-            version=1,
-            digest="0" * 64,
-            source="def f(rows): ...",
-            entry="f",
-            description=None,
-            created=datetime(2026, 1, 1, tzinfo=UTC),
-        ),
-        environment=Environment(name="default", prefix=Path("/nowhere"), kind="venv"),
-        caller="ALICE",
-        split=split,
-        parameters=b"{}",
-        degree=1,
-        seed=1,
-        graphics=False,
-        service=ServiceLevel.LOW,
-        on_error=OnError.FAIL,
-        input=Input(query=Query(text="T"), type=InputType.RECARRAY, na_omit=True),
-    )
+    rows = Input(query=Query(text="T"), type=InputType.RECARRAY, na_omit=True)
+    return apply_of(script_of("def f(rows): ..."), split, degree=1, rows=rows)
 
 
 BY = Groups(by=("k",), column_frames=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,29 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fanfold_server.model.errors import InvalidArguments
-from fanfold_server.model.script import Script
 from fanfold_server.service.signatures import Signatures, schema_of, signature_of
+from tests.fakes.words import script_of
 
 NAMES = ["a", "b", "c", "d", "e"]
-
-
-def script(source: str, entry: str = "f") -> Script:
-    return Script(
-        name=entry,
-        owner="ANN",
-        version=1,
-        digest=str(hash(source)),
-        source=source,
-        entry=entry,
-        description=None,
-        created=datetime.now(UTC),
-    )
 
 
 def check(source: str, positional: int = 0, *, types: bool = False, **arguments: Any) -> str | None:
     """Give what is said against the arguments; None if nothing is."""
     try:
-        Signatures().check(script(source), positional, json.dumps(arguments).encode(), types=types)
+        Signatures().check(
+            script_of(source), positional, json.dumps(arguments).encode(), types=types
+        )
     except InvalidArguments as exc:
         return exc.message
     return None

@@ -29,9 +29,7 @@ from fanfold_server.model.errors import (
     UnknownTable,
     UnsupportedColumn,
 )
-
-MAX_BYTES: Final = 64 * 1024
-"""Longer texts are refused: a parser's and a planner's time grows with them, and not evenly."""
+from fanfold_server.rows.statements import check_text
 
 MAX_MESSAGE: Final = 600
 
@@ -82,7 +80,7 @@ def inspect(parser: duckdb.DuckDBPyConnection, text: str) -> Inspected:
         InvalidQuery: it is not exactly one SELECT, or calls what it may not.
         UnknownTable: it asks for a catalogue.
     """
-    _check_text(text)
+    check_text(text)
     if (bare := _TABLE_NAME.fullmatch(text)) is not None:
         return _table(bare)
     try:
@@ -138,21 +136,6 @@ def translate(exc: duckdb.Error) -> CallerError:
             return UnsupportedColumn(_plain(text))
         case _:
             return InvalidQuery(f"The query cannot be run: {_plain(text)}")
-
-
-def _check_text(text: str) -> None:
-    if not text.strip():
-        raise InvalidQuery("The query is empty.")
-    if "\x00" in text:
-        raise InvalidQuery("The query contains a NUL character.")
-    try:
-        size_bytes = len(text.encode())
-    except UnicodeEncodeError as exc:
-        raise InvalidQuery("The query is not valid Unicode text.") from exc
-    if size_bytes > MAX_BYTES:
-        raise InvalidQuery(
-            f"The query has {size_bytes} bytes; it may have {MAX_BYTES}.", limit_bytes=MAX_BYTES
-        )
 
 
 def _table(bare: re.Match[str]) -> Inspected:
