@@ -117,7 +117,9 @@ def test_w02_a_granted_script_is_run_by_its_owners_name(
     assert answer.json() == {"result": json.loads(RANDOM_MEANS)["result"][:5]}
 
 
-@pytest.mark.parametrize("path", ["global_random_mean", "global_random_mean/PYQSYS"])
+@pytest.mark.parametrize(
+    "path", ["global_random_mean", "global_random_mean/PYQSYS", "global_random_mean/Admin"]
+)
 def test_w02_a_global_script_is_everyones(bob: Caller, means: str, path: str) -> None:
     assert means
     answer = bob.post(f"{RUNS}/v1/index-apply/{path}", json={"times": 5})

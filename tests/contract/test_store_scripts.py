@@ -186,6 +186,25 @@ async def test_a_version_of_the_global_script_never_stands_for_one_of_ones_own(
     assert (found.owner, found.newest, found.script) == ("ALICE", 1, None)
 
 
+async def test_a_global_script_is_found_under_who_published_it_too(
+    scripts: ScriptStore, ids: dict[str, int]
+) -> None:
+    """The manual stores its example for everyone, and runs it with the owner's name."""
+    shared = await publish(scripts, draft(owner=GLOBAL_OWNER, text="g"), ids["ALICE"])
+    own = await publish(scripts, draft(), ids["ALICE"])
+    assert await scripts.find("f", reader="BOB", owner="BOB") is None
+    found = {reader: await scripts.find("f", reader=reader, owner="ALICE") for reader in NAMES}
+    assert {name: None if one is None else one.script for name, one in found.items()} == {
+        "ALICE": own,
+        "BOB": shared,
+        "CAROL": shared,
+    }
+    assert await scripts.grant("f", "ALICE", "CAROL", NOW)
+    granted = await scripts.find("f", reader="CAROL", owner="ALICE")
+    assert granted is not None
+    assert granted.script == own
+
+
 @pytest.mark.parametrize(("grantee", "readers"), [("BOB", {"BOB"}), (EVERYONE, {"BOB", "CAROL"})])
 async def test_a_grant_lets_the_grantee_find_the_script_under_its_owner(
     scripts: ScriptStore, ids: dict[str, int], grantee: str, readers: set[str]

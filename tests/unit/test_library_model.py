@@ -187,7 +187,10 @@ class LibraryModel(RuleBasedStateMachine):
 
     def meant(self, reader: str, name: str, owner: str | None) -> tuple[str, str] | None:
         """Tell which script a name means to a reader."""
-        keys = [(reader, name), (GLOBAL_OWNER, name)] if owner is None else [(owner, name)]
+        keys = [(reader if owner is None else owner, name)]
+        shared = self.kept.get((GLOBAL_OWNER, name))
+        if owner is None or (shared is not None and shared.creator == owner):
+            keys.append((GLOBAL_OWNER, name))
         for key in keys:
             if key in self.kept and (
                 key[0] in {reader, GLOBAL_OWNER} or self.is_granted(reader, key)

@@ -1,7 +1,8 @@
 """The script repository: scripts, their versions, and who may use them.
 
 A script is stored under an owner and a name. Without an owner, one's own comes before the global
-one (owner PYQSYS); with an owner, it is found if one owns it, it is global, or it was granted.
+one (owner PYQSYS); with an owner, it is found if one owns it, it was granted, or it is global and
+that owner, or PYQSYS, is named; the owner's own comes first again.
 Whether a script does not exist or is not granted, the answer is the same.
 """
 

@@ -304,7 +304,8 @@ class ScriptStore(Protocol):
         Args:
             name: the script's name.
             reader: an account's name.
-            owner: whose; None: the reader's own, else the global one.
+            owner: whose, or who published it, if it is global and the reader sees none of the
+                owner's; None: the reader's own, else the global one.
             version: which; None: the current one.
         """
         ...

@@ -129,7 +129,7 @@ class SqlScripts:
         if owner is None:
             seen = script.c.owner.in_([reader, GLOBAL_OWNER])
         else:
-            seen = and_(script.c.owner == owner, _visible(reader))
+            seen = or_(and_(script.c.owner == owner, _visible(reader)), _is_global_of(owner))
         asked = (
             select(*_COLUMNS, newest.label("newest"))
             .select_from(script.outerjoin(script_version, wanted))
@@ -263,6 +263,11 @@ def _granted_to(reader: str) -> ColumnElement[bool]:
 
 def _visible(reader: str) -> ColumnElement[bool]:
     return or_(script.c.owner.in_([reader, GLOBAL_OWNER]), _granted_to(reader))
+
+
+def _is_global_of(creator: str) -> ColumnElement[bool]:
+    its_creator = select(account.c.id).where(account.c.name == creator).scalar_subquery()
+    return and_(script.c.owner == GLOBAL_OWNER, script.c.creator_id == its_creator)
 
 
 def _select_current() -> Select[Any]:
