@@ -18,12 +18,17 @@ from duckdb.sqltypes import DuckDBPyType
 from fanfold_server.model.errors import UnsupportedColumn
 from fanfold_server.rows.columns import check_columns, resolve
 from fanfold_server.rows.gate import bind, quoted, translate
+from fanfold_server.rows.grouping import gathered, group, hold
 from fanfold_server.rows.instance import lock
 from fanfold_server.rows.session import check_times, unsupported
 from fanfold_server.rows.spooling import MIB, rows_file, too_large, write_offsets
 
 CELLS_A_BATCH = 1 << 22
 ROWS_A_BATCH = 1 << 20
+_ROWS_GATHERED = 1 << 18
+_COLLATED = "collate"
+"""A word of queries whose text may sort, and be the same, in ways that its bytes do not tell."""
+
 _NESTED = frozenset({"array", "list", "map", "struct", "union"})
 _UNCARRIED = frozenset({"bignum", "bit", "time with time zone"})
 _ROW = "fanfold_row"
@@ -55,6 +60,7 @@ def run(
     path: Path,
     *,
     limit_mib: int,
+    held_mib: int,
     is_stopped: Any,
 ) -> dict[str, Any]:
     """Write the rows of an inspected statement.
@@ -63,6 +69,7 @@ def run(
         connection: an instance that holds what the reader may read.
         path: of the file to write; edges of calls go beside it, as `<path>.offsets`.
         limit_mib: size of the file, at most.
+        held_mib: rows up to this size are grouped in memory; more are sorted, and may spill.
         is_stopped: called between batches; true ends the query.
 
     Returns:
@@ -80,10 +87,27 @@ def run(
         _check_kinds(relation)
         by = resolve(columns, cut.by, "groupBy")
         order = resolve(columns, cut.order, "orderBy")
+        grouped = None
+        if by and not order and _COLLATED not in text.lower():
+            # No name for the reader: it has to go before the connection does anything else.
+            held = hold(
+                relation.to_arrow_reader(_rows_a_batch(len(columns))),
+                by,
+                held_mib * MIB,
+                is_stopped,
+            )
+            connection.execute("ROLLBACK")
+            grouped = None if held is None else group(connection, held, by, _key(len(by)))
+            if held is not None and grouped is not None:
+                batches = gathered(held, grouped, min(_rows_a_batch(len(columns)), _ROWS_GATHERED))
+                rows = _write(held.schema, batches, path, limit_mib, is_stopped)
+                return _described(path, columns, rows, grouped.starts, _unique(grouped.keys))
+            del held
+            connection.execute("BEGIN TRANSACTION READ ONLY")
         if by:
             relation = connection.sql(_sorted(text, columns, by, order, within=cut.order_within))
         reader = relation.to_arrow_reader(_rows_a_batch(len(columns)))
-        rows = _write(reader, path, limit_mib, is_stopped)
+        rows = _write(reader.schema, reader, path, limit_mib, is_stopped)
         connection.execute("ROLLBACK")
     except duckdb.Error as exc:
         raise translate(exc) from exc
@@ -125,7 +149,7 @@ def cut_file(
             spooled = f"SELECT * FROM {_SPOOLED}"
             text = _sorted(spooled, columns, by, order, within=cut.order_within)
             reader = connection.sql(text).to_arrow_reader(_rows_a_batch(len(columns)))
-            rows = _write(reader, path, limit_mib, is_stopped)
+            rows = _write(reader.schema, reader, path, limit_mib, is_stopped)
             connection.unregister(_SPOOLED)
     except duckdb.Error as exc:
         raise translate(exc) from exc
@@ -149,6 +173,17 @@ def _finish(
         starts, keys = _groups(connection, path, by, numbered=is_ordered and not cut.order_within)
     elif cut.rows:
         starts = range(0, rows, cut.rows)
+    return _described(path, columns, rows, starts, keys)
+
+
+def _described(
+    path: Path,
+    columns: list[str],
+    rows: int,
+    starts: Iterable[int] | None,
+    keys: list[str] | None,
+) -> dict[str, Any]:
+    """Write where calls begin, and return the members of a `Rowset`."""
     offsets = None if starts is None else Path(f"{path}.offsets")
     calls = 1 if offsets is None or starts is None else write_offsets(offsets, starts, rows)
     path.chmod(0o400)
@@ -186,13 +221,18 @@ def _rows_a_batch(columns: int) -> int:
     return max(2048, min(ROWS_A_BATCH, CELLS_A_BATCH // max(columns, 1)))
 
 
-def _write(reader: pa.RecordBatchReader, path: Path, limit_mib: int, is_stopped: Any) -> int:
+def _write(
+    schema: pa.Schema,
+    batches: Iterable[pa.RecordBatch],
+    path: Path,
+    limit_mib: int,
+    is_stopped: Any,
+) -> int:
     """Write batches, and count the rows."""
-    schema = reader.schema
     for column in schema:
         _check_type(column)
     with rows_file(path, schema, limit_mib * MIB) as file:
-        for batch in reader:
+        for batch in batches:
             if is_stopped():
                 raise duckdb.InterruptException
             for column, values in zip(schema.names, batch.columns, strict=True):
@@ -251,12 +291,18 @@ def _groups(
 def _edges(columns: Sequence[str]) -> str:
     """Ask where a group begins, and for its key: the values as text, joined with `_`."""
     changed = " OR ".join(f"{column} IS DISTINCT FROM lag({column}) OVER ()" for column in columns)
-    texts = ", ".join(f"coalesce(CAST({column} AS VARCHAR), 'null')" for column in columns)
     return (
-        f"SELECT {_ROW} - 1, concat_ws('_', {texts}) FROM (SELECT *, row_number() OVER () AS {_ROW}"
+        f"SELECT {_ROW} - 1, {_key(len(columns))} FROM (SELECT *, row_number() OVER () AS {_ROW}"
         f", row_number() OVER () = 1 OR {changed} AS fanfold_edge FROM {_SORTED}) "
         "WHERE fanfold_edge"
     )
+
+
+def _key(columns: int) -> str:
+    """Write a group's key, of columns that are called c0, c1, …."""
+    names = (f"c{place}" for place in range(columns))
+    texts = ", ".join(f"coalesce(CAST({name} AS VARCHAR), 'null')" for name in names)
+    return f"concat_ws('_', {texts})"
 
 
 def _unique(keys: list[str]) -> list[str]:

@@ -39,6 +39,10 @@ _PARSERS: Final = 1
 
 _BLANKS: Final = 2
 
+_HELD_PART: Final = 8
+"""Rows that are grouped in memory take one such part of what a query may use: they are there twice
+meanwhile, beside what DuckDB has of its own."""
+
 
 class Task:
     """A request under way: what to interrupt, and when."""
@@ -166,6 +170,7 @@ class DataProcess:
                     cutting.Cut(**request["cut"]),
                     Path(request["path"]),
                     limit_mib=self._limits.rowset_mib,
+                    held_mib=self._limits.memory_mib // _HELD_PART,
                     is_stopped=task.is_over,
                 )
         except duckdb.IOException as exc:
