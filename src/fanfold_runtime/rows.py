@@ -30,7 +30,7 @@ _EXACT = 1 << 53
 _FLOAT_DIGITS = 15
 """Decimals of so many digits come back from a float as they were."""
 
-_BLOCK_CELLS = 1 << 17
+_BLOCK_CELLS = 1 << 18
 """So many cells are converted at once, for the calls to come, if calls have fewer."""
 
 _INT64 = (-(1 << 63), (1 << 63) - 1)
@@ -130,21 +130,25 @@ class Rows:
         """
         ahead = _BLOCK_CELLS // len(self._columns)
         if self._offsets is None or end - start >= ahead:
-            return self._converted(start, end)
-        first, last, block = self._block
-        if not first <= start <= end <= last:
-            first, last = start, min(start + ahead, self._table.num_rows)
-            block = self._converted(first, last)
-            self._block = (first, last, block)
+            return self._converted(start, end, is_own=True)
+        if not self._block[0] <= start <= end <= self._block[1]:
+            self._block = (0, -1, None)  # its memory is the next one's
+            last = min(start + ahead, self._table.num_rows)
+            self._block = (start, last, self._converted(start, last, is_own=False))
+        first, _, block = self._block
         if self._as_array:
             return block[start - first : end - first].copy()
         frame = block.iloc[start - first : end - first].copy()
         frame.index = self._pd.RangeIndex(end - start)
         return frame
 
-    def _converted(self, start: int, end: int) -> Any:
+    def _converted(self, start: int, end: int, *, is_own: bool) -> Any:
+        """Return rows as an array or a DataFrame, which need not be for anybody to write into."""
         table = self._table.slice(start, end - start)
-        return self._array(table).T.copy() if self._as_array else self._frame(table)
+        if not self._as_array:
+            return self._frame(table, is_own)
+        columns = self._array(table).T
+        return columns.copy() if is_own else columns
 
     def _array(self, table: Any) -> Any:
         """Return the columns as rows of a float64 array."""
@@ -157,7 +161,7 @@ class Rows:
                 at = end
         return values
 
-    def _frame(self, table: Any) -> Any:
+    def _frame(self, table: Any, is_own: bool) -> Any:
         if self._all_float:
             return self._pd.DataFrame(self._array(table).T, columns=self._names, copy=False)
         given = table
@@ -177,7 +181,7 @@ class Rows:
             elif column.is_object:
                 frame.isetitem(i, frame.iloc[:, i].astype(object))
         # a column that is alone of its type may be a view of the file, which nobody can write into
-        return frame.copy()
+        return frame.copy() if is_own else frame
 
     def _to_pandas(self, table: Any) -> Any:
         return table.to_pandas(
