@@ -97,7 +97,12 @@ def _written(data: Any) -> tuple[bytes, str]:
             parquet.write_table(data, buffer)
             return buffer.getvalue(), "parquet"
         if hasattr(data, "to_parquet"):
-            table = arrow.Table.from_pandas(data, preserve_index=False)
+            try:
+                table = arrow.Table.from_pandas(data, preserve_index=False)
+            except (arrow.ArrowException, OverflowError) as exc:
+                raise NotSendable(
+                    f"The DataFrame has a column of values that Parquet has no one type for: {exc}."
+                ) from exc
             parquet.write_table(table, buffer)
             return buffer.getvalue(), "parquet"
     if hasattr(data, "to_csv"):

@@ -6,9 +6,11 @@ import asyncio
 import csv
 import io
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
+import msgspec
 import orjson
+from msgspec import Raw
 
 from fanfold_server.model.actor import Actor
 from fanfold_server.service.jobs import Jobs, Stretch
@@ -22,6 +24,9 @@ LINES_AT_ONCE: Final = 500
 VALUE_COLUMN: Final = "value"
 INDEX_COLUMN: Final = "index"
 _NULL: Final = b"null"
+_members = msgspec.json.Decoder(dict[str, Raw]).decode
+_records = msgspec.json.Decoder(list[dict[str, Raw]]).decode
+_text = msgspec.json.Decoder(str).decode
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
@@ -101,7 +106,8 @@ async def csv_table(
     An object is a row and a list of objects several; anything else stands in the column `value`.
     The columns are those of all rows, in the order of their first appearance: the values are read
     twice, once for the columns. A failed call is a row with nothing but its index. A cell holds
-    text as it is, nothing for null, and JSON for everything else.
+    text as it is, nothing for null, and for everything else the JSON that the function gave, with
+    all digits of numbers.
 
     Cells are made in a thread, a stretch at a time: nobody else waits for a large table.
 
@@ -120,7 +126,7 @@ async def csv_table(
         index_column += "_"
     cell = _harmless if escape else _cell
     buffer = io.StringIO()
-    csv.writer(buffer).writerow([index_column, *map(cell, columns)])
+    csv.writer(buffer).writerow([index_column, *map(cell, map(_quoted, columns))])
     yield buffer.getvalue().encode()
     async for stretch in jobs.values(actor, job_id, start=start):
         yield await asyncio.to_thread(_table, stretch, tuple(columns), cell)
@@ -130,7 +136,11 @@ def _columns(stretch: Stretch) -> dict[str, None]:
     return {column: None for _, row in _rows(_numbered(stretch)) for column in row}
 
 
-def _table(stretch: Stretch, columns: Sequence[str], cell: Callable[[object], object]) -> bytes:
+def _quoted(name: str) -> Raw:
+    return Raw(orjson.dumps(name))
+
+
+def _table(stretch: Stretch, columns: Sequence[str], cell: Callable[[Raw | None], object]) -> bytes:
     buffer = io.StringIO()
     csv.writer(buffer).writerows(
         [index, *[cell(row.get(column)) for column in columns]]
@@ -143,34 +153,51 @@ def _numbered(stretch: Stretch) -> Iterable[tuple[int, bytes]]:
     return enumerate(stretch.ndjson.splitlines(), stretch.start)
 
 
-def _rows(lines: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _rows(lines: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, dict[str, Raw]]]:
+    """Cut values apart, but for what is in their cells: no number goes through a float."""
     for index, text in lines:
         try:
-            value = orjson.loads(text)
-        except orjson.JSONDecodeError:  # a number of hundreds of digits: it stays text
-            value = text.decode()
-        match value:
-            case dict():
-                yield index, value
-            case [dict(), *rest] if all(isinstance(row, dict) for row in rest):
-                for row in value:
-                    yield index, row
-            case None:
-                yield index, {}
-            case _:
-                yield index, {VALUE_COLUMN: value}
+            rows = _cut(text)
+        except (msgspec.DecodeError, RecursionError):  # e.g. half of a surrogate pair in a name
+            rows = None
+        for row in [{VALUE_COLUMN: Raw(text)}] if rows is None else rows:
+            yield index, row
 
 
-def _cell(value: object) -> object:
-    if value is None or isinstance(value, str):
-        return value
-    return orjson.dumps(value).decode()
+def _cut(text: bytes) -> list[dict[str, Raw]] | None:
+    """Return the rows of a value; None if it is neither an object, a list of these, nor null."""
+    match text.lstrip()[:1]:
+        case b"{":
+            return [_members(text)]
+        case b"[":
+            try:
+                return _records(text) or None
+            except msgspec.ValidationError:  # there is something else in it
+                return None
+        case b"n":
+            return [{}]
+        case _:
+            return None
 
 
-def _harmless(value: object) -> object:
+def _cell(value: Raw | None) -> str | None:
+    """Write a cell: text as it is, nothing for null, and JSON as the function gave it."""
+    text = b"null" if value is None else bytes(value).strip()
+    if text == _NULL:
+        return None
+    if text.startswith(b'"'):
+        try:
+            return _text(text)
+        except msgspec.DecodeError:
+            pass  # half of a surrogate pair, which has no UTF-8 form: as JSON
+    return text.decode()
+
+
+def _harmless(value: Raw | None) -> str | None:
     """Make a cell of which no spreadsheet takes a text for a formula.
 
     Source: OWASP, "CSV Injection" (the characters; the apostrophe makes the rest text).
     """
     cell = _cell(value)
-    return f"'{cell}" if isinstance(value, str) and value.startswith(_FORMULA) else cell
+    is_text = value is not None and bytes(value).lstrip().startswith(b'"')
+    return f"'{cell}" if is_text and cell is not None and cell.startswith(_FORMULA) else cell

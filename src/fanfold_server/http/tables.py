@@ -79,7 +79,8 @@ async def load_table(
 
     The table is replaced whole or not at all; queries that read the old one go on doing so. CSV has
     a header line; types of columns are guessed from all that is sent, and nothing is null but what
-    is empty.
+    is empty. Whole numbers keep all digits, or are refused: in a column with floats, of which none
+    is equal to them, and in JSON beyond 128 bits.
     """
     tables.check(caller, name, is_global=is_global)
     form = form or _form(request)

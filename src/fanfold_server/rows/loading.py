@@ -15,11 +15,14 @@ import pyarrow as pa
 
 from fanfold_server.model.errors import InvalidTable, QueryTimedOut, QueryTooLarge
 from fanfold_server.model.rows import DataFormat
+from fanfold_server.rows.exactness import keep_whole
+from fanfold_server.rows.gate import quoted
 from fanfold_server.rows.instance import TABLE, literal, lock
 
 SNIFFED_ROWS = 200_000
 """Rows by which the types of text columns are guessed; all of them when that guess fails."""
 
+_MADE = f"made.main.{TABLE}"
 _ARROW_FILE = b"ARROW1"
 _STREAM = "fanfold_stream"
 _MAX_MESSAGE = 600
@@ -52,7 +55,7 @@ def build(
     lock(connection)
     try:
         _fill(connection, data, form)
-        described = _describe(connection, f"made.main.{TABLE}")
+        described = _describe(connection, _MADE)
         connection.execute("DETACH made")
     except duckdb.InterruptException as exc:
         raise QueryTimedOut("Loading took longer than this server allows.") from exc
@@ -90,10 +93,21 @@ def _fill(connection: duckdb.DuckDBPyConnection, data: Path, form: DataFormat) -
             except duckdb.InvalidInputException:
                 _find_line(connection, reader, header)
                 raise
-        case DataFormat.NDJSON:
-            _create_guessing(
+            keep_whole(
                 connection,
-                f"read_json({literal(str(data))}, format = 'newline_delimited', records = true",
+                _MADE,
+                lambda name: f"SELECT {quoted(name)} FROM {reader}, all_varchar = true)",
+            )
+        case DataFormat.NDJSON:
+            reader = f"read_json({literal(str(data))}, format = 'newline_delimited', records = true"
+            _create_guessing(connection, reader)
+            keep_whole(
+                connection,
+                _MADE,
+                lambda name: (
+                    f"SELECT {quoted(name)} FROM {reader}, "
+                    f"columns = {{{literal(name)}: 'VARCHAR'}})"
+                ),
             )
         case DataFormat.PARQUET:
             _create(connection, f"read_parquet({literal(str(data))})")
@@ -143,12 +157,12 @@ def _create_guessing(connection: duckdb.DuckDBPyConnection, reader: str) -> None
     try:
         _create(connection, f"{reader}, sample_size = {SNIFFED_ROWS})")
     except (duckdb.ConversionException, duckdb.InvalidInputException):
-        connection.execute(f"DROP TABLE IF EXISTS made.main.{TABLE}")
+        connection.execute(f"DROP TABLE IF EXISTS {_MADE}")
         _create(connection, f"{reader}, sample_size = -1)")
 
 
 def _create(connection: duckdb.DuckDBPyConnection, source: str) -> None:
-    connection.execute(f"CREATE TABLE made.main.{TABLE} AS SELECT * FROM {source}")
+    connection.execute(f"CREATE TABLE {_MADE} AS SELECT * FROM {source}")
 
 
 @contextmanager

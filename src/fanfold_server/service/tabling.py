@@ -10,11 +10,13 @@ server that looks for wanted tables goes on with it.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import orjson
 import structlog
 
@@ -34,6 +36,7 @@ AT_ONCE = 20
 INDEX, NAME, VALUE = "INDEX", "NAME", "VALUE"
 """Columns beside the values' own: of index-apply, of group-apply, and of values that are none."""
 
+_decode = msgspec.json.decode
 _KINDS = {bool: "a truth value", int: "a number", float: "a number", str: "text"}
 
 
@@ -241,7 +244,31 @@ def _written(rows: Rows, stretch: Stretch) -> bytes:
     for number, line in enumerate(stretch.ndjson.splitlines()):
         if line == b"null" and rows.skips_null:
             continue
-        for row in rows.of(stretch.start + number, orjson.loads(line)):
-            lines += orjson.dumps(row)
+        for row in rows.of(stretch.start + number, _exactly(line)):
+            lines += _line(row)
             lines += b"\n"
     return bytes(lines)
+
+
+def _exactly(text: bytes) -> object:
+    """Read a value, whole numbers of any length as such.
+
+    Raises:
+        NotTabular: it has a number that Python does not read.
+    """
+    try:
+        return _decode(text)
+    except msgspec.DecodeError:
+        pass
+    try:
+        value: object = json.loads(text)
+    except ValueError as exc:
+        raise NotTabular(f"The result is no table: {exc}.") from exc
+    return value
+
+
+def _line(row: dict[str, object]) -> bytes:
+    try:
+        return orjson.dumps(row)
+    except TypeError:  # a whole number of more than 64 bits, or half of a surrogate pair
+        return json.dumps(row).encode()
