@@ -61,8 +61,11 @@ async def test_a_hundred_submissions_with_one_key_make_one_job(store: Store) -> 
     jobs = await asyncio.gather(*(submit(store.jobs, key="k") for _ in range(100)))
     assert len({job.id for job in jobs}) == 1
     assert len(await store.ledger.jobs(JobFilter(owner="ADA"))) == 1
+    assert await store.ledger.submitted("ADA", "k") == jobs[0]
+    assert await store.ledger.submitted("BOB", "k") is None
     other = await submit(store.jobs, key="k", owner="BOB")
     assert other.id != jobs[0].id
+    assert await store.ledger.submitted("BOB", "k") == other
 
 
 async def test_a_job_of_no_calls_has_succeeded_when_it_is_submitted(store: Store) -> None:

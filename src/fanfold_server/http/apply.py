@@ -43,10 +43,12 @@ if TYPE_CHECKING:
     from fanfold_server.environments.port import Environments
     from fanfold_server.http.front import Answer, Receive, RunPath, Scope
     from fanfold_server.model.actor import Actor
+    from fanfold_server.model.job import Job
     from fanfold_server.model.script import Script
     from fanfold_server.service.access import Access
     from fanfold_server.service.jobs import Jobs
     from fanfold_server.service.library import Library
+    from fanfold_server.service.submissions import Idempotency
 
 CHUNKED_FROM_BYTES = 1 << 20
 """Longer answers, and those with images, are sent in chunks, as the compatible service does."""
@@ -110,6 +112,9 @@ class RunRoute:
             raise UnknownPath("This server has no data, and so no runs over rows.")
         body = await _body(receive)
         request = read_run(path.verb, path.version, body, strict=self._strict)
+        key = _key(scope, path, body) if request.is_async else None
+        if key is not None and await self._repeat(actor, request, scope, send, key):
+            return
         script = await self._script(actor, path, request)
         if actor.script is not None:
             require_script(actor, script.owner, script.name)
@@ -121,7 +126,7 @@ class RunRoute:
         )
         apply = self._apply(actor, script, request)
         if request.is_async:
-            await self._submit(actor, apply, request, scope, send, body=body)
+            await self._submit(actor, apply, request, scope, send, key=key)
             return
 
         async def leaving() -> None:
@@ -151,6 +156,24 @@ class RunRoute:
         else:
             await send.whole(status, own, common, lines, b"".join(answer))
 
+    async def _repeat(
+        self, actor: Actor, request: RunRequest, scope: Scope, send: Answer, key: Idempotency
+    ) -> bool:
+        """Answer with the job that the key stands for already; False: there is none.
+
+        Before anything else is looked at: the script, the rows and the table that the job was
+        made of may have gone or changed since.
+        """
+        if self._jobs is None:
+            raise JobsUnavailable
+        job = await self._jobs.submitted(actor, key)
+        if job is None:
+            return False
+        if actor.script is not None:
+            require_script(actor, job.spec.script_owner, job.spec.script_name)
+        await self._accepted(job, request, scope, send)
+        return True
+
     async def _submit(
         self,
         actor: Actor,
@@ -159,9 +182,9 @@ class RunRoute:
         scope: Scope,
         send: Answer,
         *,
-        body: bytes,
+        key: Idempotency | None,
     ) -> None:
-        """Make a job, and say where it is: 201 with an empty body."""
+        """Make a job."""
         if self._jobs is None:
             raise JobsUnavailable
         path: RunPath = scope["fanfold.run"]
@@ -171,9 +194,7 @@ class RunRoute:
             comments=request.comments,
             result_table=request.result_table,
             table_overwrite=request.table_overwrite,
-            idempotency=idempotency(
-                scope["headers"], path.verb, path.script, path.owner, body=body
-            ),
+            idempotency=key,
             call_timeout_s=request.call_timeout_s,
             max_failures=request.max_failures,
             canary=request.canary,
@@ -182,7 +203,12 @@ class RunRoute:
             callback_origin=request.callback_url and origin(scope, self._public_url),
         )
         job = await self._jobs.submit(actor, apply, submission)
-        url = job_url(scope, self._public_url, version=path.version, job=job.id)
+        await self._accepted(job, request, scope, send)
+
+    async def _accepted(self, job: Job, request: RunRequest, scope: Scope, send: Answer) -> None:
+        """Say where a job is: 201 with an empty body."""
+        version = scope["fanfold.run"].version
+        url = job_url(scope, self._public_url, version=version, job=job.id)
         spec = job.spec
         headers = [
             (b"location", url.encode("latin-1")),
@@ -193,7 +219,7 @@ class RunRoute:
                 environment_version=spec.environment_version,
             ),
         ]
-        common, lines = _COMMON[path.version]
+        common, lines = _COMMON[version]
         await send.whole(201, headers, common, lines, b"")
 
     async def _authenticate(self, scope: Scope) -> Actor:
@@ -252,6 +278,10 @@ def _headers(
     if request.warnings:
         headers += [(b"warning", f'299 fanfold "{w}"'.encode()) for w in request.warnings]
     return headers
+
+
+def _key(scope: Scope, path: RunPath, body: bytes) -> Idempotency | None:
+    return idempotency(scope["headers"], path.verb, path.script, path.owner, body=body)
 
 
 async def _body(receive: Receive) -> bytes:

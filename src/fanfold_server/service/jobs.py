@@ -20,7 +20,6 @@ from fanfold_server.model.errors import (
     InvalidField,
     JobNotRunning,
     JobRunning,
-    KeyReused,
     UnknownImage,
     UnknownJob,
 )
@@ -44,7 +43,7 @@ from fanfold_server.service.planning import (
 from fanfold_server.service.reading import ImageEntry, Reading, Stretch, from_index
 from fanfold_server.service.rowkeeping import RowKeeping, read_kept
 from fanfold_server.service.stopping import failed_in
-from fanfold_server.service.submissions import Idempotency, JobFilter, Result, Submission
+from fanfold_server.service.submissions import Idempotency, JobFilter, Result, Submission, same
 from fanfold_server.service.tables import Tables
 from fanfold_server.service.weighing import Weighing
 from fanfold_server.store import port as store_port
@@ -121,6 +120,17 @@ class Jobs:
 
     # ------------------------------------------------------------------ submitting
 
+    async def submitted(self, actor: Actor, idempotency: Idempotency | None) -> Job | None:
+        """Return the job that a key stands for already, whatever has become of what it was made of.
+
+        Raises:
+            KeyReused: that job was asked for differently.
+        """
+        if idempotency is None:
+            return None
+        job = await self._ledger.submitted(actor.name, idempotency.key)
+        return None if job is None else same(job, idempotency.request)
+
     async def submit(self, actor: Actor, apply: Apply, submission: Submission) -> Job:
         """Take a run over for good: it is durable when this returns.
 
@@ -187,7 +197,7 @@ class Jobs:
             idempotency_key=idempotency.key if idempotency else None,
             announced=apply.input is not None,
         )
-        return (job if is_new else _same(job, spec)), is_new
+        return (job if is_new else same(job, spec.request)), is_new
 
     async def resume(
         self, actor: Actor, job_id: str, *, idempotency: Idempotency | None = None
@@ -201,6 +211,8 @@ class Jobs:
             JobRunning: the job has not ended yet.
             UnknownScript: the script is gone.
         """
+        if (job := await self.submitted(actor, idempotency)) is not None:
+            return job
         old = await self._ended(actor, job_id)
         spec = old.spec
         script = await self._library.resolve(actor, spec.script_name, spec.script_owner)
@@ -236,6 +248,8 @@ class Jobs:
             JobRunning: the job has not ended yet.
             InvalidField: do-eval has no calls to add; `times` is not above the job's.
         """
+        if (job := await self.submitted(actor, idempotency)) is not None:
+            return job
         old = await self._ended(actor, job_id)
         if old.spec.verb != INDEX_APPLY:
             raise InvalidField("Only a job of index-apply can be extended.")
@@ -273,7 +287,7 @@ class Jobs:
         finally:
             if not kept:
                 await asyncio.shield(self._blobs.remove(job_prefix(new)))
-        return job if kept else _same(job, spec)
+        return job if kept else same(job, spec.request)
 
     # ------------------------------------------------------------------ looking
 
@@ -476,16 +490,3 @@ async def _nothing() -> AsyncIterator[bytes]:
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _same(job: Job, spec: JobSpec) -> Job:
-    """Return the job that an idempotency key stands for, if it is what is asked for now.
-
-    What a job of an older release was asked for with is not known.
-    """
-    if job.spec.request not in {None, spec.request}:
-        raise KeyReused(
-            f"The Idempotency-Key belongs to the job {job.id}, which was asked for differently: "
-            "take a new one."
-        )
-    return job

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from fanfold_server.model.errors import KeyReused
 from fanfold_server.model.job import Job, JobState
 from fanfold_server.model.stopping import StopWhen
 
@@ -86,3 +87,19 @@ class Result:
     error: dict[str, object] | None
     pieces: AsyncIterator[bytes]
     graphics: bool
+
+
+def same(job: Job, request: bytes | None) -> Job:
+    """Return the job that an idempotency key stands for, if it is what is asked for now.
+
+    What a job of an older release was asked for with is not known.
+
+    Raises:
+        KeyReused: it is not.
+    """
+    if job.spec.request not in {None, request}:
+        raise KeyReused(
+            f"The Idempotency-Key belongs to the job {job.id}, which was asked for differently: "
+            "take a new one."
+        )
+    return job

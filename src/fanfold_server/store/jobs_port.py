@@ -391,6 +391,10 @@ class Ledger(Protocol):
         """Give a job, `ahead` counted; owner None: anyone's."""
         ...
 
+    async def submitted(self, owner: str, key: str) -> Job | None:
+        """Give the owner's job of an idempotency key, `ahead` 0; None: the key is new."""
+        ...
+
     async def jobs(
         self, which: JobFilter, *, limit: int | None = None, after: str | None = None
     ) -> list[Job]:

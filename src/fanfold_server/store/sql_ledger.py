@@ -44,6 +44,16 @@ class SqlLedger:
                 ahead = await connection.scalar(_calls_before(row.line, row.id)) or 0
         return job_of(row, row.source_text, ahead=ahead)
 
+    async def submitted(self, owner: str, key: str) -> Job | None:
+        asked = (
+            select(job, source.c.text.label("source_text"))
+            .select_from(job.join(source))
+            .where(job.c.owner == owner, job.c.idempotency_key == key)
+        )
+        async with self._database.read() as connection:
+            row = (await connection.execute(asked)).one_or_none()
+        return None if row is None else job_of(row, row.source_text)
+
     async def jobs(
         self, which: JobFilter, *, limit: int | None = None, after: str | None = None
     ) -> list[Job]:
