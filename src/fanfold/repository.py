@@ -248,6 +248,7 @@ class Tables(Part[D]):
         name: str | None = None,
         *,
         form: str | None = None,
+        charset: str | None = None,
         is_global: bool = False,
     ) -> Steps[Table]:
         """Load a table, in place of one of that name.
@@ -256,6 +257,8 @@ class Tables(Part[D]):
             data: a file's path (CSV, Parquet, JSON lines, Arrow) or a DataFrame.
             name: by default the file's.
             form: csv, parquet, ndjson or arrow, where the file's ending does not say it.
+            charset: of a file of text, such as "windows-1252"; by default UTF-8, or what its byte
+                order mark says.
         """
         if name is None:
             if not isinstance(data, (str, Path)):
@@ -264,7 +267,7 @@ class Tables(Part[D]):
         size = Path(data).stat().st_size if isinstance(data, (str, Path)) else None
         with self._display.bar(f"sending {name}", size) as bar:
             request = uploads.request_for(
-                name, data, form=form, is_global=is_global, tell=bar.advance
+                name, data, form=form, charset=charset, is_global=is_global, tell=bar.advance
             )
             answer = yield from self._session.send(request)
         return read(Table, answer.json())

@@ -35,6 +35,7 @@ def request_for(
     data: Any,
     *,
     form: str | None = None,
+    charset: str | None = None,
     is_global: bool = False,
     tell: Callable[[int], None] = lambda _: None,
 ) -> Request:
@@ -43,6 +44,7 @@ def request_for(
     Args:
         data: a file's path, or a DataFrame (pandas, or an Arrow table).
         form: csv, parquet, ndjson or arrow; by default what the file's ending says.
+        charset: of a file of text; by default UTF-8, or what its byte order mark says.
 
     Raises:
         NotSendable: the ending says nothing, or it is neither.
@@ -61,12 +63,13 @@ def request_for(
     else:
         body, form = _written(data)
         size = len(body)
+    content_type = "application/octet-stream" + (f"; charset={charset}" if charset else "")
     return Request(
         "PUT",
         path(TABLES, name),
         query={"format": form, **({"global": "true"} if is_global else {})},
         body=body,
-        headers={"content-type": "application/octet-stream", "content-length": str(size)},
+        headers={"content-type": content_type, "content-length": str(size)},
         limit_s=RUN_LIMIT_S,
         may_repeat=True,
     )

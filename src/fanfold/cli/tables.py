@@ -33,6 +33,9 @@ def table(ctx: click.Context, url: str | None, token: str | None) -> None:
     type=click.Choice(sorted(set(FORMS.values()))),
     help="csv, parquet, ndjson or arrow, where the file's ending does not say it.",
 )
+@click.option(
+    "--charset", help="Of text, such as windows-1252.  [default: UTF-8, or its byte order mark's]"
+)
 @click.option("--global", "is_global", is_flag=True, help="For everyone; administrators only.")
 @with_json
 @with_client
@@ -42,6 +45,7 @@ def load(
     file: Path,
     name: str | None,
     form: str | None,
+    charset: str | None,
     is_global: bool,
     as_json: bool,
 ) -> None:
@@ -50,7 +54,7 @@ def load(
         raise click.BadParameter(
             f"say --format: {file.suffix!r} does not tell it", param_hint="FILE"
         )
-    made = client.tables.load(file, name, form=form, is_global=is_global)
+    made = client.tables.load(file, name, form=form, charset=charset, is_global=is_global)
     if as_json:
         write_json(asdict(made))
     else:

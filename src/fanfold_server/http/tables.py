@@ -12,7 +12,7 @@ from fanfold_server.http.surface import Caller, CallerRoute, TablesOf
 from fanfold_server.http.tables_schemas import TableGrantList, TableGrantOut, TableList, TableOut
 from fanfold_server.model.actor import EVERYONE, account_name
 from fanfold_server.model.errors import InvalidField
-from fanfold_server.model.rows import DataFormat
+from fanfold_server.model.rows import CHARSETS, TEXT_FORMATS, DataFormat, charset_of
 from fanfold_server.service.tables import MAX_PREVIEW_ROWS
 
 router = APIRouter(prefix="/api/v1/tables", tags=["tables"], route_class=CallerRoute)
@@ -77,17 +77,21 @@ async def load_table(
 ) -> Json:
     """Load a table from the request's body, in place of one of that name.
 
-    The table is replaced whole or not at all; queries that read the old one go on doing so. CSV has
-    a header line; types of columns are guessed from all that is sent, and nothing is null but what
-    is empty. Whole numbers keep all digits, or are refused: in a column with floats, of which none
-    is equal to them, and in JSON beyond 128 bits.
+    The table is replaced whole or not at all; queries that read the old one go on doing so. Text is
+    UTF-8, or what a byte order mark or the `charset` of the Content-Type says. CSV has a header
+    line; types of columns are guessed from all that is sent, and nothing is null but what is empty.
+    Whole numbers keep all digits, or are refused: in a column with floats, of which none is equal
+    to them, and in JSON beyond 128 bits.
     """
     tables.check(caller, name, is_global=is_global)
     form = form or _form(request)
+    charset = _charset(request) if form in TEXT_FORMATS else None
     path = tables.incoming()
     try:
         await receive_file(request, path)
-        table, is_new = await tables.load(caller, name, path, form, is_global=is_global)
+        table, is_new = await tables.load(
+            caller, name, path, form, charset=charset, is_global=is_global
+        )
     finally:
         await asyncio.to_thread(path.unlink, missing_ok=True)
     return Json(TableOut.of(table), status_code=201 if is_new else 200)
@@ -152,6 +156,23 @@ def _form(request: Request) -> DataFormat:
             field="Content-Type",
         )
     return form
+
+
+def _charset(request: Request) -> str | None:
+    """Read the charset of the Content-Type; None: it says none."""
+    for parameter in request.headers.get("content-type", "").split(";")[1:]:
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "charset":
+            said = value.strip().strip('"')
+            charset = charset_of(said)
+            if charset is None:
+                raise InvalidField(
+                    f'The header "Content-Type" says charset={said!a}; there are '
+                    f"{', '.join(CHARSETS)}.",
+                    field="Content-Type",
+                )
+            return charset
+    return None
 
 
 def _account(grantee: str) -> str | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import Final
 
 
 class InputType(StrEnum):
@@ -100,3 +102,38 @@ class DataFormat(StrEnum):
     PARQUET = "parquet"
     NDJSON = "ndjson"
     ARROW = "arrow"
+
+
+TEXT_FORMATS: Final = frozenset((DataFormat.CSV, DataFormat.NDJSON))
+
+UTF_8: Final = "utf-8"
+
+CHARSETS: Final[Mapping[str, str]] = {
+    UTF_8: "utf-8",
+    "utf-16": "utf-16",
+    "utf-16le": "utf-16-le",
+    "utf-16be": "utf-16-be",
+    **{f"windows-{number}": f"cp{number}" for number in range(1250, 1259)},
+    **{f"iso-8859-{part}": f"iso8859-{part}" for part in range(1, 17) if part != 12},  # noqa: PLR2004
+    **{name: name for name in ("koi8-r", "koi8-u", "gb18030", "big5", "shift_jis", "euc-jp")},
+    "euc-kr": "euc-kr",
+}
+"""Names of IANA's under which text may be sent, and Python's codecs for them."""
+
+_ALIASES: Final[Mapping[str, str]] = {
+    "utf8": UTF_8,
+    "us-ascii": UTF_8,
+    "ascii": UTF_8,
+    "latin-1": "iso-8859-1",
+    "latin1": "iso-8859-1",
+    "cp1252": "windows-1252",
+    "gbk": "gb18030",
+    "gb2312": "gb18030",
+}
+
+
+def charset_of(name: str) -> str | None:
+    """Find a charset by its name or an alias of it, in any case; None: there is none."""
+    folded = name.strip().lower()
+    found = _ALIASES.get(folded, folded)
+    return found if found in CHARSETS else None

@@ -290,7 +290,7 @@ class DuckFiles:
     def incoming(self) -> Path:
         return self._options.tables / f"{uuid4().hex}{_SENT}"
 
-    async def build(self, data: Path, form: DataFormat) -> Built:
+    async def build(self, data: Path, form: DataFormat, *, charset: str | None = None) -> Built:
         file = f"{uuid4().hex}{_SUFFIX}"
         out = self._options.tables / file
         try:
@@ -299,6 +299,7 @@ class DuckFiles:
                 self._options.load_timeout_s,
                 data=str(data),
                 form=form.value,
+                charset=charset,
                 out=str(out),
             )
         except BaseException:

@@ -127,8 +127,13 @@ class TableFiles(Protocol):
         """Name a file that is not there yet, on the disk of the tables and for us alone."""
         ...
 
-    async def build(self, data: Path, form: DataFormat) -> Built:
+    async def build(self, data: Path, form: DataFormat, *, charset: str | None = None) -> Built:
         """Make a table's file of what was sent; it is on the disk when this returns.
+
+        Args:
+            data: the file that was sent.
+            form: what is in it.
+            charset: of text, a key of `CHARSETS`; None: what a byte order mark says, else UTF-8.
 
         Raises:
             InvalidTable: the data is not in that form; says where.

@@ -25,7 +25,7 @@ import duckdb
 
 from fanfold_server.model import errors
 from fanfold_server.model.rows import DataFormat
-from fanfold_server.rows import confining, cutting, frames, gate, loading, spooling
+from fanfold_server.rows import charsets, confining, cutting, frames, gate, loading, spooling
 from fanfold_server.rows.instance import Blanks, Limits, TableFile, furnish, open_parser
 
 PAUSE_S: Final = 0.05
@@ -192,8 +192,9 @@ class DataProcess:
     def _build(self, request: dict[str, Any], task: Task) -> dict[str, Any]:
         with self._blanks.take() as connection:
             task.started(connection)
-            data, out = Path(request["data"]), Path(request["out"])
-            return loading.build(connection, data, DataFormat(request["form"]), out)
+            data, form = Path(request["data"]), DataFormat(request["form"])
+            with charsets.readable(data, form, request["charset"], task.is_over) as text:
+                return loading.build(connection, text, form, Path(request["out"]))
 
     def _preview(self, request: dict[str, Any], task: Task) -> dict[str, Any]:
         with self._blanks.take() as connection:

@@ -58,11 +58,26 @@ class Tables:
         self._now = now
 
     async def load(
-        self, actor: Actor, name: str, data: Path, form: DataFormat, *, is_global: bool = False
+        self,
+        actor: Actor,
+        name: str,
+        data: Path,
+        form: DataFormat,
+        *,
+        charset: str | None = None,
+        is_global: bool = False,
     ) -> tuple[TableInfo, bool]:
         """Make a table of a file, in place of one of that name, whole or not at all.
 
         A query that reads the old one goes on reading it.
+
+        Args:
+            actor: who loads it.
+            name: of the table.
+            data: what was sent.
+            form: what is in it.
+            charset: of text, see `TableFiles.build`.
+            is_global: for everyone.
 
         Returns:
             The table, and whether its name is new.
@@ -73,7 +88,7 @@ class Tables:
             InvalidTable, QueryTooLarge, QueryTimedOut: see `TableFiles.build`.
         """
         owner = self.check(actor, name, is_global=is_global)
-        built = await self._files.build(data, form)
+        built = await self._files.build(data, form, charset=charset)
         table = TableInfo(
             owner=owner,
             name=name,
