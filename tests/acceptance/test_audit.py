@@ -34,7 +34,8 @@ def done(server: Server, alice: Caller, nobody: httpx2.Client) -> str:
     nobody.post(LOGIN, json={"grant_type": "password", "username": "alice", "password": "hush-1"})
     nobody.get("/api/v1/scripts", headers={"Authorization": "Bearer hush-token"})
     alice.delete("/api/v1/tokens/robot")
-    alice.delete("/api/v1/scripts/watched?global=false&hush=hush")
+    alice.delete("/api/v1/scripts/watched?hush=hush")
+    alice.delete("/api/v1/scripts/watched?global=false")
     run_fanfold(
         *("user", "add", "audited", "--password-stdin", "--data", str(server.data)),
         stdin=PASSWORD + "\n",

@@ -1,7 +1,7 @@
 """What must be remembered of jobs, stated as the use cases need it; `store.port` exports it all.
 
 `JobStore` changes jobs, `Ledger` reads them, `Blobs` keeps what is too large for a row, `Signals`
-wakes those who wait. For every method of `JobStore` an implementer guarantees:
+(`signals_port.py`) wakes those who wait. For every method of `JobStore` an implementer guarantees:
 
 - it is whole or not at all, and on disk (not only in the system's cache) when it returns; but
   `claim` and `renew` need only outlive every process that may have heard of them;
@@ -473,31 +473,4 @@ class Blobs(Protocol):
 
     async def free_bytes(self) -> int | None:
         """Tell how much room is left; None: unknown or unlimited."""
-        ...
-
-
-class Signal(StrEnum):
-    """What happened to a job.
-
-    READY: batches may be claimed, and were not by the same commit. RECORDED: a batch is finished.
-    ENDED: it has reached a final state or is gone. TABLE: it has, with a result that is to become a
-    table. DUE: somebody is to be told of its end; comes without the job.
-    """
-
-    READY = "ready"
-    RECORDED = "recorded"
-    ENDED = "ended"
-    TABLE = "table"
-    DUE = "due"
-
-
-class Signals(Protocol):
-    """Wakes those who wait, in this process and in others over the same database.
-
-    A signal comes after the change can be seen. It may come twice, or late, or be lost with a
-    connection: whoever waits looks for himself now and then.
-    """
-
-    def subscribe(self, take: Callable[[Signal, str], None]) -> Callable[[], None]:
-        """Call `take(signal, job)` in the event loop, until the returned function is called."""
         ...

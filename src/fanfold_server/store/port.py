@@ -41,8 +41,6 @@ from fanfold_server.store.jobs_port import (
     Planned,
     Quota,
     Renewal,
-    Signal,
-    Signals,
     Usage,
     blob_key,
     image_key,
@@ -52,6 +50,7 @@ from fanfold_server.store.network_port import NetworkGrant, NetworkStore
 from fanfold_server.store.notes_port import JobNotes
 from fanfold_server.store.secrets_port import Sealer, SecretStore
 from fanfold_server.store.settling_port import Cut, Ending, Settling
+from fanfold_server.store.signals_port import Signal, Signals
 from fanfold_server.store.sources_port import SourceStore
 from fanfold_server.store.tables_port import TableStore
 from fanfold_server.store.tokens_port import AccessTokenStore, FoundToken
