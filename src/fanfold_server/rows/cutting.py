@@ -5,7 +5,9 @@ Order, groups and their edges are found by DuckDB in streams; rows never become 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -231,8 +233,8 @@ def _write(
     """Write batches, and count the rows."""
     for column in schema:
         _check_type(column)
-    with rows_file(path, schema, limit_mib * MIB) as file:
-        for batch in batches:
+    with rows_file(path, schema, limit_mib * MIB) as file, closing(_ahead(batches)) as coming:
+        for batch in coming:
             if is_stopped():
                 raise duckdb.InterruptException
             for column, values in zip(schema.names, batch.columns, strict=True):
@@ -240,6 +242,16 @@ def _write(
             if not file.write(batch):
                 raise too_large(limit_mib)
     return file.rows
+
+
+def _ahead(batches: Iterable[pa.RecordBatch]) -> Generator[pa.RecordBatch]:
+    """Make a batch while the one before it is written."""
+    batches = iter(batches)
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = pool.submit(next, batches, None)
+            yield batch
 
 
 def _check_kinds(relation: duckdb.DuckDBPyRelation) -> None:

@@ -79,7 +79,8 @@ class DataProcess:
         # Reading a query takes a millisecond and must not wait for those that run.
         self._readers = ThreadPoolExecutor(_PARSERS, thread_name_prefix="gate")
         self._parser: duckdb.DuckDBPyConnection | None = None
-        self._blanks = Blanks(limits, self._readers.submit, keep=_BLANKS)
+        behind = ThreadPoolExecutor(1, thread_name_prefix="blanks")
+        self._blanks = Blanks(limits, behind.submit, keep=_BLANKS)
         self._verbs: dict[str, Callable[[dict[str, Any], Task], dict[str, Any]]] = {
             "inspect": self._inspect,
             "run": self._run,
