@@ -18,6 +18,9 @@ MAX_LINKS = 5
 MAX_NOTE = 1000
 """Characters of a note that are kept."""
 
+MAX_TEXT = 200_000
+"""Characters of a traceback that are kept: the first and the last half."""
+
 MAX_DEPTH = 2
 """Groups within one another whose members are told."""
 
@@ -42,6 +45,10 @@ def describe(exc: BaseException, filename: str) -> tuple[str, str, str]:
         text = _traceback(exc, name, message, filename)
     except BaseException:  # a script may have replaced what formatting needs
         text = "%s: %s\n" % (name, message)
+    if len(text) > MAX_TEXT:
+        half = MAX_TEXT // 2
+        mark = "\n… (%d characters more)\n" % (len(text) - MAX_TEXT)
+        text = text[:half] + mark + text[-half:]
     return name, message, _valid(text)
 
 

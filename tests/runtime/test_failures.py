@@ -125,3 +125,12 @@ def test_an_exception_that_will_not_be_told_is_named(anywhere: Engine) -> None:
             raise Stubborn("no")
     """
     assert told(anywhere, source) == "Stubborn: no\n"
+
+
+def test_a_traceback_is_told_to_a_limit(anywhere: Engine) -> None:
+    """A line of a generated source may be as long as the source."""
+    call = "f(i + 1)" + " " * 100_000 + "or 1"
+    text = told(anywhere, f"def f(i):\n    if i == 30: [].fold\n    return {call}")
+    assert 200_000 < len(text) < 201_000
+    assert "characters more)" in text
+    assert text.endswith("AttributeError: 'list' object has no attribute 'fold'\n")
