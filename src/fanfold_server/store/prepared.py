@@ -27,7 +27,8 @@ class _Text:
     """A statement for one database and for lists of certain lengths.
 
     Attributes:
-        binds: each parameter's name, in the order of the text, and how its value is kept.
+        names: of the parameters, in the order of the text.
+        keeping: places of those whose value is kept otherwise than it is given, and how.
         is_positional: whether the driver takes them in this order, or by name.
         constants: parameters that the statement itself has values for.
         lists: names of the elements of those parameters that are lists; of pairs, a list each.
@@ -37,7 +38,8 @@ class _Text:
     """
 
     sql: str
-    binds: tuple[tuple[str, Convert | None], ...]
+    names: Sequence[str]
+    keeping: Sequence[tuple[int, Convert]]
     is_positional: bool
     constants: Parameters
     lists: Mapping[str, Sequence[str]]
@@ -48,6 +50,15 @@ class _Text:
 
     def bound(self, parameters: Parameters) -> Any:
         """Return what the driver is given."""
+        if self.constants or self.lists:
+            parameters = self._whole(parameters)
+        values = [parameters[name] for name in self.names]
+        for place, convert in self.keeping:
+            values[place] = convert(values[place])
+        return values if self.is_positional else dict(zip(self.names, values, strict=True))
+
+    def _whole(self, parameters: Parameters) -> Parameters:
+        """Add what the statement has itself, and the elements of lists one by one."""
         values = {**self.constants, **parameters}
         for name, elements in self.lists.items():
             given = list(parameters[name])
@@ -56,15 +67,7 @@ class _Text:
             step = len(flat) // len(given)
             flat += flat[-step:] * ((len(elements) - len(flat)) // step)
             values.update(zip(elements, flat, strict=True))
-        if self.is_positional:
-            return [
-                values[name] if convert is None else convert(values[name])
-                for name, convert in self.binds
-            ]
-        return {
-            name: values[name] if convert is None else convert(values[name])
-            for name, convert in self.binds
-        }
+        return values
 
     def rows(self, cursor: Any) -> list[Any]:
         """Fetch rows, and give names to their columns."""
@@ -146,6 +149,10 @@ class Prepared:
 
     def _text(self, connection: Connection, parameters: Parameters) -> _Text:
         dialect = connection.dialect
+        if self._lists == ():
+            text = self._texts.get((dialect.name, ()))
+            if text is not None:
+                return text
         if self._lists is None:
             binds = self._compiled(dialect).binds
             self._lists = tuple(name for name, bind in binds.items() if bind.expanding)
@@ -177,7 +184,12 @@ class Prepared:
         columns = _columns(self._statement)
         return _Text(
             sql=state.statement,
-            binds=tuple((name, convert.get(name)) for name in names),
+            names=names,
+            keeping=[
+                (place, keep)
+                for place, name in enumerate(names)
+                if (keep := convert.get(name)) is not None
+            ],
             is_positional=compiled.positional,
             constants={
                 name: bind.effective_value
