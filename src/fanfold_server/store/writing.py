@@ -35,7 +35,7 @@ MAX_GROUP = 256
 """So many operations share a commit at most: the first of them waits for the last."""
 
 HOLD_S = 0.003
-"""While operations follow one another within this, one that nobody waits for goes with the next."""
+"""While the next operation comes within this, one that nobody waits for goes with it."""
 
 VAIN_S = 0.1
 """For so long there is no such wait after one that was in vain."""
@@ -102,33 +102,35 @@ class _Standing(_Waiting):
 
 
 class _Company:
-    """Guesses whether an operation will come soon whose commit patient ones may share."""
+    """Guesses whether an operation will come soon whose commit patient ones may share.
 
-    __slots__ = ("_came", "_gap_s", "_not_before")
+    It will, if the last one came soon after one was answered: so do those of a client that asks for
+    the next when it has the answer, however long the disk takes.
+    """
+
+    __slots__ = ("_answered", "_not_before", "_pause_s")
 
     def __init__(self) -> None:
-        self._came = self._not_before = 0.0  # on the monotonic clock
-        self._gap_s = HOLD_S
+        self._answered = self._not_before = 0.0  # on the monotonic clock
+        self._pause_s = HOLD_S
 
-    def note(self, waiting: _Waiting) -> None:
-        """Learn from an operation that has come."""
-        if not (waiting.patient or isinstance(waiting, _Standing)):
-            now = time.monotonic()
-            self._gap_s = now - self._came
-            self._came = now
+    def note_come(self, waiting: _Waiting) -> None:
+        if not waiting.may_wait:
+            self._pause_s = time.monotonic() - self._answered
 
-    def hold_s(self, group: Sequence[_Waiting]) -> float:
-        """Say how long the group is to wait for the next one; 0: only take what is there."""
-        if self._gap_s >= HOLD_S or not all(waiting.may_wait for waiting in group):
-            return 0.0
-        now = time.monotonic()
-        left_s = self._came + HOLD_S - now
-        if left_s <= 0 or now < self._not_before:
-            return 0.0
-        return left_s
+    def note_answered(self, group: Sequence[_Waiting]) -> None:
+        if not all(waiting.may_wait for waiting in group):
+            self._answered = time.monotonic()
 
     def note_vain(self) -> None:
         self._not_before = time.monotonic() + VAIN_S
+
+    def hold_s(self, group: Sequence[_Waiting]) -> float:
+        """Say how long the group is to wait for the next one; 0: only take what is there."""
+        if self._pause_s >= HOLD_S or not all(waiting.may_wait for waiting in group):
+            return 0.0
+        now = time.monotonic()
+        return 0.0 if now < self._not_before else max(self._answered + HOLD_S - now, 0.0)
 
 
 class Writer:
@@ -240,7 +242,7 @@ class Writer:
             waiting = self._queue.get(timeout=left_s)
             while waiting is not None:
                 group.append(waiting)
-                self._company.note(waiting)
+                self._company.note_come(waiting)
                 if len(group) == MAX_GROUP:
                     return group, True
                 hold_s = self._company.hold_s(group)
@@ -262,6 +264,7 @@ class Writer:
         others = [waiting for waiting in group if not isinstance(waiting, _Standing)]
         if others or is_due:
             self._write(others, self._standing, is_due=is_due)
+            self._company.note_answered(others)
 
     def _write(
         self, group: list[_Waiting], standing: list[_Standing], *, is_due: bool = True
