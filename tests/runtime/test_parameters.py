@@ -110,8 +110,8 @@ def test_a_traceback_shows_the_lines_of_the_script_and_no_others(anywhere: Engin
     assert failure.type == "json.decoder.JSONDecodeError"
     lines = failure.traceback.splitlines()
     assert [line.strip() for line in lines if "File" in line] == [
-        'File "<animal>", line 6, in f',
-        'File "<animal>", line 4, in inner',
+        'File "<f>", line 6, in f',
+        'File "<f>", line 4, in inner',
     ]
     assert "return inner('{')" in failure.traceback
 
