@@ -1,7 +1,8 @@
 """What must be remembered of jobs, stated as the use cases need it; `store.port` exports it all.
 
-`JobStore` changes jobs, `Ledger` reads them, `Blobs` keeps what is too large for a row, `Signals`
-(`signals_port.py`) wakes those who wait. For every method of `JobStore` an implementer guarantees:
+`JobStore` changes jobs. Beside it, `Ledger` (`ledger_port.py`) reads them, `Blobs`
+(`blobs_port.py`) keeps what is too large for a row, and `Signals` (`signals_port.py`) wakes those
+who wait. For every method of `JobStore` an implementer guarantees:
 
 - it is whole or not at all, and on disk (not only in the system's cache) when it returns; but
   `claim` and `renew` need only outlive every process that may have heard of them;
@@ -16,48 +17,17 @@ calls.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Protocol
 
-from fanfold_server.model.job import Batch, Job, JobSpec, JobState
+from fanfold_server.model.job import Batch, Job, JobSpec
 from fanfold_server.model.network import ScriptNetwork
 from fanfold_server.model.outcome import Failure
 
 INLINE_BYTES = 16 * 1024
 """Up to this size in all, a batch's content goes into its row: a file costs an fsync of its own."""
-
-
-class BlobKind(StrEnum):
-    """What a batch leaves; the member's value ends its blob's name.
-
-    VALUES: NDJSON, one JSON text a line, `count` lines in index order, `null` for a call without a
-    value. METERS: little-endian u32 elapsed_us[count], then u32 peak_kib[count]. LOGS: NDJSON of
-    `{"index": …, "log": …}`, only calls that printed. IMAGES: NDJSON of `{"index": …, "id": …,
-    "title": …, "size": …}`; the PNG files themselves are under `image_key`.
-    """
-
-    VALUES = "values"
-    METERS = "meters"
-    LOGS = "logs"
-    IMAGES = "images"
-
-
-def job_prefix(job: str) -> str:
-    """Return what the keys of all blobs of a job begin with."""
-    return f"jobs/{job[:2]}/{job}/"
-
-
-def blob_key(batch: Batch, kind: BlobKind) -> str:
-    """Return the key of a batch's blob; the fence keeps a stale agent's apart from the true one."""
-    return f"{job_prefix(batch.job)}{batch.number}-{batch.fence}.{kind}"
-
-
-def image_key(batch: Batch, index: int, image: int) -> str:
-    """Return the key of a PNG file, `image` = 1, 2, … in the order of drawing."""
-    return f"{job_prefix(batch.job)}{batch.number}-{batch.fence}.images/{index}-{image}.png"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -297,180 +267,4 @@ class JobStore(Protocol):
 
     async def expire(self, *, now: datetime) -> list[str]:
         """End as `timed_out` the jobs whose deadline has passed; return their ids."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobFilter:
-    """Which jobs; a member that is None or empty admits any.
-
-    Attributes:
-        owner: whose.
-        states: in which state.
-        ids: which of these.
-        comments: a pattern over the whole comment, in which `%` stands for any text and `_` for any
-            character, without regard to the case of ASCII letters; no comment matches none.
-        created_from: at or after this.
-        created_before: before this.
-        script: the script's name.
-    """
-
-    owner: str | None = None
-    states: frozenset[JobState] = frozenset()
-    ids: frozenset[str] = frozenset()
-    comments: str | None = None
-    created_from: datetime | None = None
-    created_before: datetime | None = None
-    script: str | None = None
-
-
-class BatchState(StrEnum):
-    """`dropped`: its job ended before it ran."""
-
-    WAITING = "waiting"
-    LEASED = "leased"
-    FINISHED = "finished"
-    DROPPED = "dropped"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchRecord:
-    """A batch as it stands.
-
-    Attributes:
-        batch: with the fence under which it was finished, or last leased.
-        returned, failed: of a finished batch, else 0.
-        finished: when.
-        content: the bytes, if they are in the row and were asked for; None: in blobs.
-        size_bytes: what its blobs hold.
-    """
-
-    batch: Batch
-    state: BatchState
-    returned: int = 0
-    failed: int = 0
-    finished: datetime | None = None
-    content: Content | None = None
-    size_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailureGroup:
-    """Failures that look alike.
-
-    Attributes:
-        place: the innermost frame of the user's source, "line 3, in f"; empty if there is none.
-        pattern: the message with its numbers replaced by `#`.
-        message: that of the first.
-        indexes: the first few, ascending.
-    """
-
-    code: int
-    type: str
-    place: str
-    pattern: str
-    message: str
-    count: int
-    indexes: tuple[int, ...] = field(default=())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
-    """What an account has now. `leases`: live ones, as of `now`."""
-
-    queued_jobs: int
-    running_jobs: int
-    leases: int
-    stored_bytes: int
-
-
-class Ledger(Protocol):
-    """Reads what is recorded. Each method sees one moment; pages of several calls do not."""
-
-    async def job(self, job_id: str, *, owner: str | None) -> Job | None:
-        """Give a job, `ahead` counted; owner None: anyone's."""
-        ...
-
-    async def submitted(self, owner: str, key: str) -> Job | None:
-        """Give the owner's job of an idempotency key, `ahead` 0; None: the key is new."""
-        ...
-
-    async def jobs(
-        self, which: JobFilter, *, limit: int | None = None, after: str | None = None
-    ) -> list[Job]:
-        """List jobs, newest first, without their source (""), `ahead` 0.
-
-        Args:
-            which: the ones wanted.
-            limit: at most so many.
-            after: an id of the page before: those that are listed after it. One that is not of
-                the filter's owner is as good as unknown: nothing comes after it.
-        """
-        ...
-
-    async def batches(
-        self, job_id: str, *, first: int = 0, limit: int | None = None, content: bool = False
-    ) -> list[BatchRecord]:
-        """List a job's batches in index order, from number `first` on.
-
-        Args:
-            job_id: its id.
-            first: number of the first one wanted.
-            limit: at most so many: with `content` each may hold `INLINE_BYTES`.
-            content: whether to load what is in the rows.
-        """
-        ...
-
-    async def failures(
-        self, job_id: str, *, start: int = 0, limit: int | None = None
-    ) -> list[CallFailure]:
-        """List failed calls by index, from index `start` on."""
-        ...
-
-    async def failure_groups(self, job_id: str, *, samples: int = 5) -> list[FailureGroup]:
-        """Group a job's failures by code, type, place and pattern; the largest group first."""
-        ...
-
-    async def usage(self, owner: str, *, now: datetime) -> Usage:
-        """Sum up what an account has."""
-        ...
-
-
-class BlobMissing(Exception):
-    """There is no blob of this key."""
-
-
-class Blobs(Protocol):
-    """Bytes under keys, in a folder or an object store.
-
-    A blob is there whole or not at all, and is on disk when `write` returns. Writing a key again
-    replaces it.
-    """
-
-    async def write(self, blobs: Mapping[str, bytes]) -> None:
-        """Store several blobs; if it fails, some of them may be there.
-
-        Raises:
-            DiskFull: there is no room.
-        """
-        ...
-
-    async def read(self, key: str) -> bytes:
-        """Read a blob. Raises BlobMissing."""
-        ...
-
-    def stream(self, key: str, *, chunk_bytes: int = 1 << 20) -> AsyncIterator[bytes]:
-        """Read a blob piece by piece. Raises BlobMissing at the first piece."""
-        ...
-
-    async def copy(self, source: str, target: str) -> None:
-        """Store a blob under a second key, too. Raises BlobMissing."""
-        ...
-
-    async def remove(self, prefix: str) -> None:
-        """Remove every blob whose key begins with `prefix` (a `job_prefix`), if there are any."""
-        ...
-
-    async def free_bytes(self) -> int | None:
-        """Tell how much room is left; None: unknown or unlimited."""
         ...

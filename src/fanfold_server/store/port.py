@@ -16,6 +16,14 @@ from typing import Protocol
 from fanfold_server.model.actor import Account, Actor, Role
 from fanfold_server.model.script import Grant, Script, ScriptType
 from fanfold_server.store.audit_port import AuditStore
+from fanfold_server.store.blobs_port import (
+    BlobKind,
+    BlobMissing,
+    Blobs,
+    blob_key,
+    image_key,
+    job_prefix,
+)
 from fanfold_server.store.callbacks_port import CallbackStore
 from fanfold_server.store.datastores_port import (
     OBJECT_PIECE_BYTES,
@@ -25,26 +33,22 @@ from fanfold_server.store.datastores_port import (
 from fanfold_server.store.environments_port import EnvironmentUses
 from fanfold_server.store.jobs_port import (
     INLINE_BYTES,
-    BatchRecord,
     BatchResult,
-    BatchState,
-    BlobKind,
-    BlobMissing,
-    Blobs,
     CallFailure,
     Claimed,
     Content,
-    FailureGroup,
-    JobFilter,
     JobStore,
-    Ledger,
     Planned,
     Quota,
     Renewal,
+)
+from fanfold_server.store.ledger_port import (
+    BatchRecord,
+    BatchState,
+    FailureGroup,
+    JobFilter,
+    Ledger,
     Usage,
-    blob_key,
-    image_key,
-    job_prefix,
 )
 from fanfold_server.store.network_port import NetworkGrant, NetworkStore
 from fanfold_server.store.notes_port import JobNotes
