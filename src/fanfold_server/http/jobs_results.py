@@ -133,7 +133,10 @@ async def csv_table(
 
 
 def _columns(stretch: Stretch) -> dict[str, None]:
-    return {column: None for _, row in _rows(_numbered(stretch)) for column in row}
+    found: dict[str, object] = {}
+    for _, row in _rows(_numbered(stretch)):
+        found.update(row)
+    return dict.fromkeys(found)
 
 
 def _quoted(name: str) -> Raw:
@@ -155,18 +158,22 @@ def _numbered(stretch: Stretch) -> Iterable[tuple[int, bytes]]:
 
 def _rows(lines: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, dict[str, Raw]]]:
     """Cut values apart, but for what is in their cells: no number goes through a float."""
-    for index, text in lines:
+    for index, line in lines:
+        text = line.strip()
         try:
             rows = _cut(text)
         except (msgspec.DecodeError, RecursionError):  # e.g. half of a surrogate pair in a name
             rows = None
-        for row in [{VALUE_COLUMN: Raw(text)}] if rows is None else rows:
-            yield index, row
+        if rows is None:
+            yield index, {VALUE_COLUMN: Raw(text)}
+        else:
+            for row in rows:
+                yield index, row
 
 
 def _cut(text: bytes) -> list[dict[str, Raw]] | None:
     """Return the rows of a value; None if it is neither an object, a list of these, nor null."""
-    match text.lstrip()[:1]:
+    match text[:1]:
         case b"{":
             return [_members(text)]
         case b"[":
@@ -182,15 +189,21 @@ def _cut(text: bytes) -> list[dict[str, Raw]] | None:
 
 def _cell(value: Raw | None) -> str | None:
     """Write a cell: text as it is, nothing for null, and JSON as the function gave it."""
-    text = b"null" if value is None else bytes(value).strip()
-    if text == _NULL:
+    if value is None:
         return None
-    if text.startswith(b'"'):
-        try:
-            return _text(text)
-        except msgspec.DecodeError:
-            pass  # half of a surrogate pair, which has no UTF-8 form: as JSON
-    return text.decode()
+    text = bytes(value)
+    match text[:1]:
+        case b'"':
+            try:
+                return _text(text)
+            except (
+                msgspec.DecodeError
+            ):  # half of a surrogate pair, which has no UTF-8 form: as JSON
+                return text.decode()
+        case b"n":
+            return None
+        case _:
+            return text.decode()
 
 
 def _harmless(value: Raw | None) -> str | None:
@@ -199,5 +212,5 @@ def _harmless(value: Raw | None) -> str | None:
     Source: OWASP, "CSV Injection" (the characters; the apostrophe makes the rest text).
     """
     cell = _cell(value)
-    is_text = value is not None and bytes(value).lstrip().startswith(b'"')
+    is_text = value is not None and bytes(value).startswith(b'"')
     return f"'{cell}" if is_text and cell is not None and cell.startswith(_FORMULA) else cell
