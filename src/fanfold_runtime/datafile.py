@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import array
 import datetime as dt
+import decimal
+import json
+import math
 import os
 import re
 import sys
@@ -20,6 +23,9 @@ _DELIMITERS = (",", ";", "\t", "|")
 _MAX_HEADER = 1 << 20
 _ARROW_FILE = b"ARROW1"
 _ROW = "fanfold_row"
+_EXACT = 1 << 53
+_MOST_DIGITS = 38
+_WHOLE = re.compile(r"\s*[+-]?\d+\s*\Z")
 
 
 class Unusable(Exception):
@@ -65,7 +71,10 @@ def cut(spec: dict[str, Any], folder: str) -> Cut:
             "has them with --python" % (sys.executable, exc)
         ) from None
     try:
-        table = _decoded(pa, _read(pa, spec["path"], spec["form"]), spec["form"])
+        table = _read(pa, spec["path"], spec["form"])
+        if spec["form"] in {"csv", "ndjson"}:
+            table = _exact(pa, table, spec["path"], spec["form"])
+        table = _decoded(pa, table, spec["form"])
     except (pa.ArrowException, OSError) as exc:
         what = "%s cannot be read as %s" % (os.path.basename(spec["path"]), spec["form"])
         raise Unusable("%s: %.300s" % (what, exc)) from None
@@ -92,15 +101,7 @@ def _read(pa: Any, path: str, form: str) -> Any:
     if form == "csv":
         import pyarrow.csv
 
-        return pyarrow.csv.read_csv(
-            path,
-            parse_options=pyarrow.csv.ParseOptions(
-                delimiter=_delimiter(path), newlines_in_values=True
-            ),
-            convert_options=pyarrow.csv.ConvertOptions(
-                null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=True
-            ),
-        )
+        return _read_csv(pyarrow.csv, path)
     if form == "parquet":
         import pyarrow.parquet
 
@@ -114,6 +115,60 @@ def _read(pa: Any, path: str, form: str) -> Any:
     opened = pa.ipc.open_file if is_file else pa.ipc.open_stream
     with opened(path) as reader:
         return reader.read_all()
+
+
+def _read_csv(csv: Any, path: str, **options: Any) -> Any:
+    return csv.read_csv(
+        path,
+        parse_options=csv.ParseOptions(delimiter=_delimiter(path), newlines_in_values=True),
+        convert_options=csv.ConvertOptions(
+            null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=True, **options
+        ),
+    )
+
+
+def _exact(pa: Any, table: Any, path: str, form: str) -> Any:
+    """Keep whole numbers that were guessed to be floats, as the server does, or refuse them."""
+    for i, field in enumerate(table.schema):
+        ends = pa.compute.min_max(table.column(i)).as_py() if field.type == pa.float64() else {}
+        if max(abs(ends.get("min") or 0), abs(ends.get("max") or 0)) < _EXACT:
+            continue
+        texts = _texts(pa, path, form, field.name)
+        whole = [text for text in texts if text is not None and _WHOLE.match(text)]
+        lost = next((text for text in whole if not _is_kept(text)), None)
+        if lost is None:
+            continue
+        if len(whole) < sum(text is not None for text in texts) or any(
+            len(text.strip().lstrip("+-0")) > _MOST_DIGITS for text in whole
+        ):
+            raise Unusable(
+                "the column %r holds the whole number %.40s, which no float is equal to, beside "
+                "floats or with more than 38 digits: if it may be rounded, write it as a float "
+                "(with .0); else as text" % (field.name, lost.strip())
+            )
+        wide = [None if text is None else decimal.Decimal(int(text)) for text in texts]
+        wanted = pa.decimal128(38, 0)
+        table = table.set_column(i, field.with_type(wanted), pa.array(wide, wanted))
+    return table
+
+
+def _texts(pa: Any, path: str, form: str, name: str) -> list[str | None]:
+    """Read a column of numbers again, as it is written."""
+    if form == "csv":
+        types = {name: pa.string()}
+        read = _read_csv(pa.csv, path, include_columns=[name], column_types=types)
+        texts: list[str | None] = read.column(0).to_pylist()
+        return texts
+    with open(path, encoding="utf-8") as file:
+        rows = [json.loads(line, parse_int=str) for line in file if line.strip()]
+    cells = [row.get(name) for row in rows]
+    return [repr(cell) if isinstance(cell, float) else cell for cell in cells]
+
+
+def _is_kept(text: str) -> bool:
+    """Tell whether a float is what was written: equal to it, or by itself written like it."""
+    held = float(text)
+    return math.isfinite(held) and int(text) in {int(held), int(decimal.Decimal(repr(held)))}
 
 
 def _delimiter(path: str) -> str:

@@ -137,6 +137,42 @@ def test_rows_of_other_files_are_cut_alike(run: Run, tmp_path: Path, form: str) 
         assert here.stdout == there.stdout
 
 
+@pytest.mark.parametrize(
+    ("form", "texts"),
+    [
+        ("csv", ["18446744073709551617", "1", "-9223372036854775809"]),
+        ("ndjson", ["18446744073709551617", "1", "-9223372036854775809"]),
+        ("csv", ["1.5", "123456789012345680000"]),
+        ("ndjson", ["1.5", "123456789012345680000"]),
+    ],
+)
+def test_whole_numbers_keep_their_digits(
+    run: Run, tmp_path: Path, form: str, texts: list[str]
+) -> None:
+    lines = ["A", *texts] if form == "csv" else [f'{{"A":{digits}}}' for digits in texts]
+    (tmp_path / f"wide.{form}").write_text("\n".join(lines) + "\n")
+    here, there = both(run, "seen.py", "--data", f"wide.{form}", *FRAME)
+    assert here.stdout == there.stdout
+    if "." not in texts[0]:
+        assert all(f'"{digits}"' in here.stdout for digits in texts)
+
+
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        ("csv", "A\n1.5\n9007199254740993\n"),
+        ("ndjson", '{"A":0.5}\n{"A":9007199254740993}\n'),
+    ],
+)
+def test_whole_numbers_that_no_float_keeps_are_refused(
+    run: Run, tmp_path: Path, form: str, text: str
+) -> None:
+    (tmp_path / f"mixed.{form}").write_text(text)
+    asked = ("seen.py", "--data", f"mixed.{form}")
+    for done in (run("--local", "--python", PYTHON, *asked, status=1), run(*asked, status=3)):
+        assert "the whole number 9007199254740993, which no float is equal to" in done.stderr
+
+
 def test_numbers_come_as_an_array_and_what_lacks_a_value_can_be_left_out(
     run: Run, tmp_path: Path
 ) -> None:
