@@ -19,6 +19,7 @@ import mmap
 import os
 import socket
 import sys
+from bisect import bisect_right
 from typing import Any
 
 from fanfold_runtime import protocol as p
@@ -133,7 +134,7 @@ class Rows:
             return self._converted(start, end, is_own=True)
         if not self._block[0] <= start <= end <= self._block[1]:
             self._block = (0, -1, None)  # its memory is the next one's
-            last = min(start + ahead, self._table.num_rows)
+            last = self._offsets[bisect_right(self._offsets, start + ahead) - 1]  # a call's end
             self._block = (start, last, self._converted(start, last, is_own=False))
         first, _, block = self._block
         if self._as_array:
