@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
 
-from fanfold_server.store import sql
+from fanfold_server.store import sql, sql_claiming
 from fanfold_server.store.migrating import StoreUnusable, migrate
 from fanfold_server.store.port import Signal
 from fanfold_server.store.sql import open_store, postgres_url
@@ -104,6 +106,26 @@ async def test_a_claim_that_waits_brings_what_another_process_submits(
         job = await submit(there.jobs)
         async with asyncio.timeout(30):
             assert [claimed.batch.job for claimed in await waiting] == [job.id]
+
+
+async def test_a_submission_does_not_wait_for_another_process_that_claims(
+    own_postgres: Postgres,
+) -> None:
+    url = own_postgres.make_database()
+    other = create_async_engine(url)
+    async with open_store(url) as store:
+        waiting = asyncio.ensure_future(
+            store.jobs.claim("one", wanted=4, lease_s=15, now=at(0), per_owner=9, wait_s=60)
+        )
+        await asyncio.sleep(0)
+        await store.jobs.expire(now=at(0))
+        async with asyncio.timeout(30):
+            async with other.begin() as connection:
+                lock = text(f"SELECT pg_advisory_xact_lock({sql_claiming._CLAIM_KEY})")
+                await connection.execute(lock)
+                job = await submit(store.jobs)
+            assert [claimed.batch.job for claimed in await waiting] == [job.id]
+    await other.dispose()
 
 
 async def test_a_process_stopped_in_mid_transaction_holds_nobody_up_for_long(

@@ -40,6 +40,7 @@ MAX_JOINED = 500
 _COUNT = 3  # of `BATCH`; rows have a method of that name
 _CLAIM_KEY = 0x66616E67
 _CLAIM_LOCK = text("SELECT pg_advisory_xact_lock(:key)")
+_CLAIM_LOCK_IF_FREE = text("SELECT pg_try_advisory_xact_lock(:key)")
 
 # Written out, not bound: only so does the partial index serve.
 _CLAIMABLE = job.c.waiting > literal_column("0")
@@ -134,12 +135,14 @@ _LOCK_IDS = Prepared(
 
 def claim(
     transaction: Transaction, agent: str, *, wanted: int, lease_s: float, now: datetime,
-    per_owner: int, calls_at_once: Callable[[JobSpec], int],
-) -> list[Claimed]:  # fmt: skip
-    """See `JobStore.claim`."""
+    per_owner: int, calls_at_once: Callable[[JobSpec], int], may_wait: bool = True,
+) -> list[Claimed] | None:  # fmt: skip
+    """See `JobStore.claim`; None: it may not wait for another process that claims, and one does."""
     connection = transaction.connection
     if connection.dialect.name == "postgresql":
-        connection.execute(_CLAIM_LOCK, {"key": _CLAIM_KEY})
+        lock = _CLAIM_LOCK if may_wait else _CLAIM_LOCK_IF_FREE
+        if connection.scalar(lock, {"key": _CLAIM_KEY}) is False:
+            return None
     leased = _LIVE.rows(connection, {})
     if any(row.first_end < now for row in leased):
         _free_expired(connection, now)

@@ -166,7 +166,13 @@ class SqlJobs:
                 now=now + timedelta(seconds=waited_s),
                 per_owner=per_owner,
                 calls_at_once=calls_at_once,
+                # Neither should submissions wait for another process, nor one that is waited for
+                # itself: what could not be claimed is told as ready, and looked for then.
+                may_wait=wait_s <= 0 or transaction.is_alone,
             )
+            if claimed is None:
+                self._exhausted = None
+                return []
             has_all = len({(one.batch.job, one.work) for one in claimed}) < wanted
             self._exhausted = self._writer.changes if has_all else None
             return claimed

@@ -58,9 +58,14 @@ _POSTGRES_TRANSIENT = frozenset(
 
 @dataclass(slots=True)
 class Transaction:
-    """What an operation gets: a connection, and a place for what is to be told once it holds."""
+    """What an operation gets: a connection, and a place for what is to be told once it holds.
+
+    Attributes:
+        is_alone: it holds no others up: there are only such as stand.
+    """
 
     connection: Connection
+    is_alone: bool = False
     signals: dict[tuple[Signal, str], None] = field(default_factory=dict)
 
     def tell(self, signal: Signal, job: str) -> None:
@@ -320,7 +325,8 @@ class Writer:
             self._synced = True
         self._sync(self._connection, synced=any(waiting.synced for waiting in group))
         self._begin(self._connection)
-        transaction = Transaction(self._connection)
+        is_alone = all(waiting.operation is _look for waiting in group)
+        transaction = Transaction(self._connection, is_alone)
         _call(group, transaction)
         if transaction.signals or any(waiting.operation is _look for waiting in group):
             self.changes += 1
