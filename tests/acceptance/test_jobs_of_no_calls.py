@@ -146,6 +146,7 @@ def test_the_client_gives_nothing(ada: Caller, server: Server) -> None:
             job.result(30)
 
 
+@pytest.mark.timeout(240)
 def test_the_command_line_writes_nothing(ada: Caller, server: Server, tmp_path: Path) -> None:
     """Also where it shows a bar, which has nothing to measure."""
     data = ("run", "n_size", "--data", NOTHING, "--rows", "2")
@@ -166,6 +167,7 @@ def test_the_command_line_writes_nothing(ada: Caller, server: Server, tmp_path: 
     assert ada.get(f"{JOBS}/{found[1]}").json()["times"] == 0
 
 
+@pytest.mark.timeout(240)
 def test_its_end_is_told_at_once(start_server: StartServer) -> None:
     with receiving() as receiver:
         server = start_server("--callback-hosts", receiver.host, users={"eve": "developer"})

@@ -95,6 +95,7 @@ def test_bytes_that_are_none_of_it_are_told_with_their_place(
     assert "charset=" in answer.json()["errorMessage"]
 
 
+@pytest.mark.timeout(240)
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     words=st.lists(
