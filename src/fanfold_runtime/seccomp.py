@@ -1,8 +1,10 @@
 """The filter of system calls: what no function needs and what kernels were broken through.
 
 A list of what is refused, not of what is allowed: NumPy, pandas, Matplotlib, threads, processes and
-`multiprocessing` need no exception from it. What is refused fails with EPERM, clone3 with ENOSYS
-(the C library then uses clone, whose flags can be looked at), sockets with EAFNOSUPPORT.
+`multiprocessing` need no exception from it. What outlives every process (System V's shared memory,
+message queues) is refused, too: nobody would count or remove it. What is refused fails with EPERM,
+clone3 with ENOSYS (the C library then uses clone, whose flags can be looked at), sockets with
+EAFNOSUPPORT.
 
 Source: https://docs.kernel.org/userspace-api/seccomp_filter.html
 """
@@ -38,6 +40,7 @@ _REFUSED = {
     "set_mempolicy": (238, 237), "set_mempolicy_home_node": (450, 450), "modify_ldt": (154, -1),
     "lookup_dcookie": (212, 18), "vhangup": (153, 58), "uselib": (134, -1), "sysfs": (139, -1),
     "_sysctl": (156, -1), "nfsservctl": (180, 42), "memfd_secret": (447, 447),
+    "shmget": (29, 194), "semget": (64, 190), "msgget": (68, 186), "mq_open": (240, 180),
     "sethostname": (170, 161), "setdomainname": (171, 162), "lsm_set_self_attr": (460, 460),
 }  # fmt: skip
 

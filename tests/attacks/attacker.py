@@ -17,6 +17,7 @@ import time
 LIBC = ctypes.CDLL(None, use_errno=True)
 EPERM, ENOSYS = 1, 38
 MARK = b"attacked"
+HELD_S = 10
 
 
 def attack(name, **victims):
@@ -271,6 +272,93 @@ def reach_keyctl(**_):
     return _reach({"x86_64": 250, "aarch64": 219}[os.uname().machine], 0, -3, 0)
 
 
+def reach_bpf(**_):
+    return _reach({"x86_64": 321, "aarch64": 280}[os.uname().machine], 99)
+
+
+def reach_perf(**_):
+    return _reach({"x86_64": 298, "aarch64": 241}[os.uname().machine], 0)
+
+
+def open_a_file_system(**_):
+    return _reach(430, 0, 0)
+
+
+def clone_a_mount(**_):
+    return _reach(428, -100, 0, 1)
+
+
+def change_a_mount(**_):
+    return _reach(442, -1, 0, 0, 0, 0)
+
+
+def clone_with_a_new_namespace(**_):
+    return _reach(435, 0, 0)
+
+
+def execute_from_memory(**_):
+    """It may be executed, and keeps the wall: what counts is what it can do then."""
+    code = "import ctypes; print(ctypes.CDLL(None).unshare(0x10000000))"
+    held = os.memfd_create("program", 0)
+    with open(os.path.realpath(sys.executable), "rb") as file:
+        os.write(held, file.read())
+    done = subprocess.run(
+        ["/proc/self/fd/%d" % held, "-I", "-S", "-c", code],
+        capture_output=True,
+        pass_fds=(held,),
+        env={"PYTHONHOME": sys.base_prefix},
+        check=False,
+    )
+    return True if done.stdout.strip() == b"0" else None
+
+
+def become_real_time(**_):
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    return True
+
+
+def escape_the_oom_killer(**_):
+    with open("/proc/self/oom_score_adj") as file:
+        now = int(file.read())
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write(str(now - 100))
+    return True
+
+
+def offer_the_server_to_the_oom_killer(server, **_):
+    with open("/proc/%d/oom_score_adj" % server) as file:
+        now = file.read()
+    with open("/proc/%d/oom_score_adj" % server, "w") as file:
+        file.write(now)
+    return True
+
+
+def dump_core(**_):
+    resource.setrlimit(resource.RLIMIT_CORE, (1 << 20, 1 << 20))
+    return True
+
+
+def leave_shared_memory_of_system_v(**_):
+    """A segment outlives who has made it, and is nobody's memory then; this one is removed."""
+    made = LIBC.shmget(0, 4096, 0o1600)
+    if made < 0:
+        return None
+    LIBC.shmctl(made, 0, None)
+    return True
+
+
+def reach_semaphores_of_system_v(**_):
+    return _reach({"x86_64": 64, "aarch64": 190}[os.uname().machine], 1, -1, 0)
+
+
+def reach_messages_of_system_v(**_):
+    return _reach({"x86_64": 68, "aarch64": 186}[os.uname().machine], 1, 0)
+
+
+def reach_message_queues(**_):
+    return _reach({"x86_64": 240, "aarch64": 180}[os.uname().machine], 0, 0, 0, 0)
+
+
 def make_a_user_namespace(**_):
     if os.fork() == 0:
         os._exit(0 if LIBC.unshare(0x10000000) == 0 else 1)
@@ -356,7 +444,7 @@ def take_memory(memory_mib, **_):
             held.append(bytearray(b"x") * (16 << 20))
     except MemoryError:
         return None
-    time.sleep(0.6)
+    _hold()
     return len(held)
 
 
@@ -369,7 +457,7 @@ def take_memory_in_children(memory_mib, **_):
     for _ in range(4):
         if os.fork() == 0:
             held = bytearray(b"x") * (share << 20)
-            time.sleep(1)
+            _hold()
             os._exit(0 if held else 1)
     return sum(os.wait()[1] == 0 for _ in range(4)) == 4 or None
 
@@ -378,8 +466,13 @@ def _fill(mib):
     held = mmap.mmap(-1, mib << 20)
     for at in range(0, mib << 20, 1 << 20):
         held[at : at + (1 << 20)] = b"x" * (1 << 20)
-    time.sleep(0.6)
+    _hold()
     return mib
+
+
+def _hold():
+    """Keep what was taken until somebody ends this process; after a while, nobody will."""
+    time.sleep(HELD_S)
 
 
 def write_a_large_file(file_mib, **_):
@@ -393,7 +486,7 @@ def write_many_files(tmp_mib, **_):
     for n in range(tmp_mib // 8 + 2):
         with open("f%d" % n, "wb") as file:
             file.write(b"x" * (8 << 20))
-    time.sleep(3)  # what is not kept has taken nothing
+    _hold()  # what is not kept has taken nothing
     return True
 
 

@@ -190,6 +190,8 @@ def one(engine: Engine, source: str, name: str, victims: dict[str, Any]) -> str:
             return f"· {record.error}"
         if record.failures:
             failure = record.failure
+            if failure.type == "CallTimedOut":
+                return "? nothing has stopped it, nor did it end"
             if failure.type in {"AssertionError", "NameError", "TypeError", "AttributeError"}:
                 return f"? {failure.type}: {failure.message}"
             return f"· {failure.type}: {failure.message}"[:300]
