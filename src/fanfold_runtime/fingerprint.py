@@ -1,4 +1,4 @@
-"""What well-known functions stand for, to see whether a script has replaced one.
+"""What well-known functions and constants stand for, to see whether a script has replaced one.
 
 Only what could be called at the beginning is looked at: what a script adds is no harm.
 """
@@ -38,7 +38,7 @@ _Mark = tuple[str, Mapping[str, Any], Callable[[Any], Any], Any]
 
 
 class Fingerprint:
-    """The functions of modules, and the methods of classes, as they were when they were added."""
+    """Functions and constants of modules, methods of classes, as they were when they were added."""
 
     def __init__(self) -> None:
         self._modules: list[tuple[str, Any]] = []
@@ -58,7 +58,9 @@ class Fingerprint:
         names = [
             n
             for n, v in values.items()
-            if (callable(v) or hasattr(v, "__get__")) and not n.startswith("_") and n not in but
+            if (callable(v) or hasattr(v, "__get__") or type(v) is float)
+            and not n.startswith("_")
+            and n not in but
         ]
         if len(names) > 1:
             get = operator.itemgetter(*names)

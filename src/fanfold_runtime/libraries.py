@@ -40,10 +40,12 @@ class Libraries:
 
 
 def _numpy(np: Any) -> Callable[[], None]:
-    errors, printing = np.geterr(), np.get_printoptions()
+    errors, printing, buffer = np.geterr(), np.get_printoptions(), np.getbufsize()
 
     def mend() -> None:
         np.seterr(**errors)
+        if np.getbufsize() != buffer:
+            np.setbufsize(buffer)
         if np.get_printoptions() != printing:
             np.set_printoptions(**printing)
 

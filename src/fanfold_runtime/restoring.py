@@ -162,6 +162,7 @@ class _Interpreter:
                 (sys, "excepthook"),
                 (sys, "unraisablehook"),
                 (threading, "excepthook"),
+                (logging, "raiseExceptions"),
                 (warnings, "filters"),
                 (warnings, "formatwarning"),
                 (warnings, "showwarning"),
@@ -170,6 +171,7 @@ class _Interpreter:
         self._filters = list(warnings.filters)
         self._recursion = sys.getrecursionlimit()
         self._switch = sys.getswitchinterval()
+        self._stack = threading.stack_size()
         self._collecting = gc.get_threshold()
         self._decimals = decimal.getcontext().copy()
         self._locale = locale.setlocale(locale.LC_ALL)
@@ -201,6 +203,7 @@ class _Interpreter:
             warnings.filters[:] = self._filters  # type: ignore[index]  # a list in truth
         sys.setrecursionlimit(self._recursion)
         sys.setswitchinterval(self._switch)
+        threading.stack_size(self._stack)
         sys.settrace(None)
         sys.setprofile(None)
         gc.enable()

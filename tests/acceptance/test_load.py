@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from fanfold_server.engine import bubble
 from tests.acceptance.conftest import Caller, Server, StartServer, serving
 from tests.acceptance.processes import descriptors, until, workers, zygotes
 from tests.family import WRAPPERS
@@ -200,8 +201,9 @@ class Footprint:
 def _homes(zygote_pid: int, temporary: Path) -> list[Path]:
     """List the directories of workers as a zygote sees them: they may be in a mount of its own."""
     root = Path(f"/proc/{zygote_pid}/root")
-    found = root.joinpath(*temporary.parts[1:]).glob("fanfold-*/z*/w*")
-    return [Path("/", path.relative_to(root)) for path in found if path.is_dir()]
+    places = (temporary, bubble.inside(temporary))
+    found = [home for p in places for home in root.joinpath(*p.parts[1:]).glob("fanfold-*/z*/w*")]
+    return [Path("/", home.relative_to(root)) for home in found if not home.suffix]
 
 
 def test_2000_requests_are_right_while_one_in_a_hundred_loses_a_worker(

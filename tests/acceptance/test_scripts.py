@@ -92,14 +92,14 @@ def test_a_source_that_cannot_run_is_refused_and_never_run(
     escaped = "".join(f"\\u{ord(character):04x}" for character in source)
     body = f'{{"source": "{escaped}"}}'
     answer = alice.put(
-        "/api/v1/scripts/broken", content=body, headers={"Content-Type": "application/json"}
+        "/api/v1/scripts/cannot_run", content=body, headers={"Content-Type": "application/json"}
     )
     assert _code(answer) == (400, 2004)
     if line is not None:
         assert answer.json()["line"] == line
     if column is not None:
         assert answer.json()["column"] == column
-    assert alice.get("/api/v1/scripts/broken").status_code == 404
+    assert alice.get("/api/v1/scripts/cannot_run").status_code == 404
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,14 @@ MENDED = {
     ),
     "recursion limit": Trace(do="sys.setrecursionlimit(90)", look="sys.getrecursionlimit()"),
     "switch interval": Trace(do="sys.setswitchinterval(1)", look="sys.getswitchinterval()"),
+    "stack size": Trace(
+        do="import threading; threading.stack_size(1 << 20)",
+        look="__import__('threading').stack_size()",
+    ),
+    "errors of logging": Trace(
+        do="import logging; logging.raiseExceptions = False",
+        look="__import__('logging').raiseExceptions",
+    ),
     "trace": Trace(do="sys.settrace(lambda *_: None)", look="sys.gettrace()"),
     "profile": Trace(do="sys.setprofile(lambda *_: None)", look="sys.getprofile()"),
     "signal handler": Trace(
@@ -122,6 +130,9 @@ MENDED_IN_LIBRARIES = {
     "numpy errors": Trace(
         do="import numpy as np; np.seterr(all='raise')", look="__import__('numpy').geterr()"
     ),
+    "numpy buffer": Trace(
+        do="import numpy as np; np.setbufsize(1600)", look="__import__('numpy').getbufsize()"
+    ),
     "numpy printing": Trace(
         do="import numpy as np; np.set_printoptions(precision=2)",
         look="__import__('numpy').get_printoptions()['precision']",
@@ -190,6 +201,7 @@ NOT_MENDED = {
 }
 
 NOT_MENDED_IN_LIBRARIES = {
+    "constant of numpy": Trace(do="import numpy; numpy.pi = 3.0", look="__import__('numpy').pi"),
     "numpy": Trace(
         do="import numpy; numpy.mean = None", look="float(__import__('numpy').mean([1, 3]))"
     ),
