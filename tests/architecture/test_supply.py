@@ -38,7 +38,6 @@ def _sbom(file: Path, *options: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.timeout(180)
 def test_the_list_has_what_is_shipped_with_hashes_and_none_of_our_tools(tmp_path: Path) -> None:
     document = _sbom(tmp_path / "one.json")
     assert document["bomFormat"] == "CycloneDX"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanfold_server.model.data_source import SourceKind
@@ -194,7 +194,6 @@ def _duck_state(connection: duckdb.DuckDBPyConnection) -> object:
 def test_what_passes_the_gate_changes_nothing_even_where_it_could(
     text: str, duck: duckdb.DuckDBPyConnection
 ) -> None:
-    assume("pg_sleep" not in text.lower())  # it changes nothing, and takes long to
     before = _duck_state(duck)
     try:
         found = gate.inspect(duck, text)
@@ -203,8 +202,9 @@ def test_what_passes_the_gate_changes_nothing_even_where_it_could(
         assert _duck_state(duck) == before, "reading it has done something"
         return
     assert len(duck.extract_statements(found.text)) == 1
+    run = found.text.replace("(100", "(0")  # pg_sleep is there in DuckDB, too: asleep for 0 s
     try:
-        duck.execute(f"SELECT * FROM ({found.text}\n)").fetchall()
+        duck.execute(f"SELECT * FROM ({run}\n)").fetchall()
     except duckdb.Error as exc:
         gate.translate(exc)
     assert _duck_state(duck) == before
