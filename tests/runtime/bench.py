@@ -153,7 +153,7 @@ class Engine:
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="engine")
         self._thread.start()
-        self._faults: list[dict[str, Any]] = []
+        self.faults: list[dict[str, Any]] = []
         options = EngineOptions(
             workers=workers,
             pools=16,
@@ -186,7 +186,7 @@ class Engine:
         self.scratch = self.engine._pools._scratch.path
 
     async def _open(self, options: EngineOptions, sandbox: Sandbox, cache: Path) -> LocalEngine:
-        self._loop.set_exception_handler(lambda _, context: self._faults.append(context))
+        self._loop.set_exception_handler(lambda _, context: self.faults.append(context))
         engine = LocalEngine(options=options, sandbox=sandbox, cache=cache, spare=None)
         engine.open()
         return engine
@@ -283,7 +283,7 @@ class Engine:
             os.kill(pid, signal.SIGKILL)
         assert not strays, f"processes were left: {strays}"
         assert not files, "files were left"
-        assert not self._faults, self._faults
+        assert not self.faults, self.faults
 
 
 class Going:

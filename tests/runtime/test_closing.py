@@ -5,6 +5,7 @@ The workbench proves that no process, no file and no descriptor is left.
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,14 @@ def test_an_engine_may_close_before_anything_has_started(
 ) -> None:
     with opened(libraries, tmp_path, alone=True) as engine:
         engine.start(SLOW, count=3)
+
+
+def test_a_run_need_not_be_waited_for(libraries: Environment, tmp_path: Path) -> None:
+    """Its end is no fault of the event loop's, even if nobody has asked how it ended."""
+    with opened(libraries, tmp_path, preload=()) as engine:
+        engine.start(SLEEP)
+    gc.collect()
+    assert not engine.faults
 
 
 def test_an_engine_may_close_while_workers_start(libraries: Environment, tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ class Running(Protocol):
 
     `done` ends with None when every index has been recorded or the work stopped early
     (`stop_on_failure`, `cancel`, its time), and with an error of `model.errors` when the engine
-    could not run it.
+    could not run it. It need not be awaited.
     """
 
     @property

@@ -182,6 +182,7 @@ class LocalRun:
             self.over = True
             if not self.done.done():
                 self.done.set_exception(error)
+                self.done.exception()  # whoever waits is told; that nobody does is no fault
 
     def cancel(self) -> None:
         if not self.over:
