@@ -26,7 +26,7 @@ from fanfold.cli import main as fanfold
 from fanfold.cli import talking
 from fanfold_server.http.app import build_app
 from fanfold_server.http.errors import status_of
-from fanfold_server.http.run_schemas import openapi_paths
+from fanfold_server.http.run_document import openapi_paths
 from fanfold_server.model import errors, outcome
 from fanfold_server.model.outcome import FailureKind
 from fanfold_server.setting_types import LevelLimits

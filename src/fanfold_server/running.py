@@ -24,7 +24,7 @@ from fanfold_server.environments.folders import Folders
 from fanfold_server.environments.shelf import BuiltShelf
 from fanfold_server.http.apply import RunRoute
 from fanfold_server.http.front import RunApp
-from fanfold_server.http.run_schemas import openapi_paths
+from fanfold_server.http.run_document import openapi_paths
 from fanfold_server.http.surface import Environments
 from fanfold_server.model.apply import ServiceLevel
 from fanfold_server.model.callback import Hosts

@@ -1,4 +1,4 @@
-"""A query parameter that a route does not take: refused on our own routes, borne on the others."""
+"""A query parameter that a route does not take, or not twice: refused on our own routes alone."""
 
 from __future__ import annotations
 
@@ -66,6 +66,42 @@ def test_nothing_that_a_route_takes_is_refused_as_unknown(
     for name in asked_for(document, path, method)["query"]:
         answer = alice.request(method, _filled(path), params={name: "1"}, content=b"{}")
         assert "does not exist; there are" not in answer.text
+
+
+MANY = {("/api/v1/jobs", "state")}
+"""What may be given several times: a job is in one of these states."""
+
+
+@pytest.mark.parametrize(("method", "path"), OWN)
+def test_what_is_given_twice_is_refused_and_named(
+    alice: Caller, document: dict[str, Any], method: str, path: str
+) -> None:
+    """The last would be taken otherwise, and a proxy before us might take the first."""
+    for name in asked_for(document, path, method)["query"]:
+        answer = alice.request(method, f"{_filled(path)}?{name}=1&{name}=1", content=b"{}")
+        if (path, name) in MANY:
+            assert "given 2 times" not in answer.text
+            continue
+        assert answer.status_code == 400
+        said = answer.json()
+        assert (said["errorCode"], said["field"]) == (2002, name)
+        assert said["errorMessage"] == (
+            f'The query parameter "{name}" is given 2 times; it should be given once.'
+        )
+
+
+def test_a_parameter_of_many_values_takes_them(alice: Caller) -> None:
+    assert alice.get("/api/v1/jobs?state=failed&state=cancelled&limit=1").status_code == 200
+    assert alice.get("/api/v1/jobs?limit=1&state=failed&limit=1").json()["field"] == "limit"
+
+
+@pytest.mark.parametrize(("method", "path"), OTHERS)
+def test_compatible_routes_bear_a_parameter_given_twice(
+    alice: Caller, method: str, path: str
+) -> None:
+    plain = alice.request(method, _filled(path), content=b"{}")
+    asked = alice.request(method, f"{_filled(path)}?zzz=1&zzz=2", content=b"{}")
+    assert asked.status_code == plain.status_code
 
 
 @pytest.mark.parametrize(("method", "path"), OTHERS)

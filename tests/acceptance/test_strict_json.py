@@ -78,3 +78,105 @@ def test_of_members_with_one_name_the_last_counts(alice: Caller) -> None:
     twice = '{"source": "nonsense(", "source": "def strict(x=0):\\n    return x\\n", '
     stored = sent("PUT", "/api/v1/scripts/strict", twice + '"overwrite": false, "overwrite": true}')
     assert stored["name"] == "strict"
+
+
+MARK = b"\xef\xbb\xbf"
+
+
+@EVERY_ROUTE
+def test_a_byte_order_mark_is_passed_over(
+    alice: Caller, method: str, path: str, members: str
+) -> None:
+    """Windows PowerShell and old .NET write one before UTF-8; RFC 8259 (8.1) lets us ignore it."""
+    body = ("{" + members + ', "overwrite": true}').encode()
+    plain = alice.request(method, path, content=body, headers=JSON)
+    marked = alice.request(method, path, content=MARK + body, headers=JSON)
+    assert marked.status_code == plain.status_code, marked.text
+    assert marked.json().get("errorCode") != 2001
+    twice = alice.request(method, path, content=MARK * 2 + body, headers=JSON)
+    assert (twice.status_code, twice.json()["errorCode"]) == (400, 2001), "one mark is one"
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_key_stands_for_the_request_with_and_without_a_mark(alice: Caller, marked: bool) -> None:
+    path = "/oml/api/py-scripts/v2/do-eval/strict"
+    places = set()
+    for mark in (b"", MARK if marked else b""):
+        body = mark + b'{"asyncFlag": true, "seed": 1, "zz": 1e400}'
+        headers = {**JSON, "Idempotency-Key": f"marked {marked}"}
+        answer = alice.post(path, content=body, headers=headers)
+        assert answer.status_code == 201, answer.text
+        places.add(answer.headers["location"])
+    assert len(places) == 1
+
+
+def test_a_key_sees_every_digit_of_a_whole_number(alice: Caller) -> None:
+    path = "/oml/api/py-scripts/v2/do-eval/strict"
+    headers = {**JSON, "Idempotency-Key": "digits"}
+
+    def asked(number: int) -> int:
+        body = b'{"asyncFlag": true, "seed": 1, "parameters": {"x": %d}}' % number
+        return alice.post(path, content=body, headers=headers).status_code
+
+    assert [asked(10**30), asked(10**30), asked(10**30 + 1)] == [201, 201, 409]
+
+
+@EVERY_ROUTE
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_another_encoding_is_refused_by_its_name(
+    alice: Caller, method: str, path: str, members: str, encoding: str
+) -> None:
+    body = ("{" + members + "}").encode(encoding)
+    answer = alice.request(method, path, content=body, headers=JSON)
+    assert (answer.status_code, answer.json()["errorCode"]) == (400, 2001)
+    assert answer.json()["errorMessage"].endswith("UTF-16 or UTF-32: send JSON in UTF-8.")
+
+
+@EVERY_ROUTE
+def test_bytes_of_no_encoding_are_refused_by_their_place(
+    alice: Caller, method: str, path: str, members: str
+) -> None:
+    body = b'{"zz": "\xff", ' + members.encode() + b"}"
+    answer = alice.request(method, path, content=body, headers=JSON)
+    assert answer.json()["errorMessage"] == "The request body is not UTF-8 (byte 8)."
+
+
+WHOLE = [
+    ("/api/v1/scripts/strict/rollback", "version"),
+    ("/oml/api/py-scripts/v2/index-apply/strict", "times"),
+]
+
+
+@pytest.mark.parametrize(("path", "member"), WHOLE)
+@pytest.mark.parametrize("sent", ["NaN", "Infinity", "-Infinity"])
+def test_what_json_does_not_have_is_refused_by_its_place(
+    alice: Caller, path: str, member: str, sent: str
+) -> None:
+    """Not as "null", which nobody has sent."""
+    body = '{"' + member + '": ' + sent + "}"
+    answer = alice.post(path, content=body.encode(), headers=JSON)
+    assert (answer.status_code, answer.json()["errorCode"]) == (400, 2001)
+    place = len(member) + 5 + sent.startswith("-")
+    assert str(place) in answer.json()["errorMessage"]
+    assert "null" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/v1/scripts/strict/rollback", '{"version": %s}'),
+        ("/oml/api/py-scripts/v2/index-apply/strict", '{"times": %s}'),
+        ("/oml/api/py-scripts/v2/do-eval/strict", '{"callTimeout": %s}'),
+        ("/oml/api/py-scripts/v2/do-eval/strict", '{"parameters": {"x": %s}}'),
+        ("/oml/api/py-scripts/v2/do-eval/strict", '{"parameters": "{\\"x\\": %s}"}'),
+        ("/oml/api/py-scripts/v2/do-eval/strict", '{"parameters": {"oml_a": 1, "x": %s}}'),
+    ],
+)
+@pytest.mark.parametrize("sent", ["1e400", "-1e400"])
+def test_a_number_that_no_float_holds_is_called_that(
+    alice: Caller, path: str, body: str, sent: str
+) -> None:
+    answer = alice.post(path, content=(body % sent).encode(), headers=JSON)
+    assert answer.status_code == 400
+    assert "a number beyond 1.8e308" in answer.json()["errorMessage"]
+    assert "null" not in answer.text

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from fanfold_server.http.run_schemas import openapi_paths
+from fanfold_server.http.run_document import openapi_paths
 from fanfold_server.model.outcome import FailureKind
 from fanfold_server.settings import Settings
 from tests.architecture.repository import ROOT, shown

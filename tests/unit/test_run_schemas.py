@@ -10,13 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanfold_server.http.run_schemas import (
-    BODIES,
-    MAX_SEED,
-    RunRequest,
-    openapi_paths,
-    read_run,
-)
+from fanfold_server.http.run_document import openapi_paths
+from fanfold_server.http.run_schemas import BODIES, MAX_SEED, RunRequest, read_run
 from fanfold_server.http.strict import MAX_DEPTH
 from fanfold_server.model.apply import Groups, OnError, ServiceLevel
 from fanfold_server.model.errors import InvalidBody, InvalidField, InvalidParameters

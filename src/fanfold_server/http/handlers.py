@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isinf
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -15,7 +16,7 @@ from starlette.requests import ClientDisconnect
 from fanfold_server.http.answers import Json
 from fanfold_server.http.errors import error_body, error_headers, status_of
 from fanfold_server.http.queries import no_such
-from fanfold_server.http.strict import NO_NUL
+from fanfold_server.http.strict import BEYOND, NO_NUL
 from fanfold_server.model.errors import (
     BodyTooLarge,
     CallerError,
@@ -167,6 +168,8 @@ def _members(request: Request) -> list[str]:
 
 def _shown(value: object) -> str:
     """Write a value of the caller's as short JSON."""
+    if isinstance(value, float) and isinf(value):
+        return f"a number {BEYOND}"
     try:
         text = orjson.dumps(value).decode()
     except TypeError:

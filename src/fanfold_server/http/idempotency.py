@@ -8,14 +8,17 @@ order of members and the blanks between them may differ.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
-import orjson
-
-from fanfold_server.http.run_schemas import MAX_KEY
 from fanfold_server.model.errors import InvalidField
 from fanfold_server.service.submissions import Idempotency
+
+MAX_KEY: Final = 255
+"""Characters of a key, at most."""
+
+_MAX_DIGITS: Final = 1000
 
 
 def idempotency(
@@ -44,6 +47,11 @@ def idempotency(
 
 
 def _digest(asked: tuple[str | None, ...], body: bytes) -> bytes:
-    meant: Any = orjson.loads(body) if body.strip() else {}
-    text = orjson.dumps([asked, meant], option=orjson.OPT_SORT_KEYS)
-    return hashlib.sha256(text).digest()
+    meant: Any = json.loads(body, parse_int=_whole) if body.strip() else {}
+    text = json.dumps([asked, meant], sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+def _whole(digits: str) -> int | float:
+    """Keep every digit of a number that any function is given; longer ones are refused there."""
+    return int(digits) if len(digits) <= _MAX_DIGITS else float(digits)

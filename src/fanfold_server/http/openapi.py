@@ -16,7 +16,7 @@ from fanfold_server.http.scopes import needed
 _DESCRIPTION: Final = """\
 Stores Python functions and runs them. The paths below `/oml` and `/omlusers` are wire-compatible
 with Oracle's OML4Py REST API for Embedded Python Execution; those below `/api` are fanfold's own,
-and refuse query parameters that are not listed with them.
+and refuse query parameters that are not listed with them, or are given twice.
 
 Every error is `{"errorMessage": text, "errorCode": number}`; more members may stand beside these.
 """

@@ -1,14 +1,15 @@
-"""Query parameters that a route does not take: refused on fanfold's own routes.
+"""Query parameters that a route does not take, or not twice: refused on fanfold's own routes.
 
-A misspelt filter that is ignored answers another question than the one that was asked. The
-compatible routes stay tolerant, as the service is that they are compatible with.
+A misspelt filter that is ignored answers another question than the one that was asked, and so does
+a filter of two values of which the last is taken. The compatible routes stay tolerant, as the
+service is that they are compatible with.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Final, get_args, get_origin
 
 from fastapi import Request
 from fastapi.dependencies.models import Dependant
@@ -22,32 +23,51 @@ OWN: Final = "/api/"
 _SHOWN_CHARACTERS: Final = 60
 
 
-def declared(dependant: Dependant) -> list[str]:
-    """List the query parameters that a route declares, by itself or through what it depends on."""
-    names: list[str] = []
+def declared(dependant: Dependant) -> dict[str, bool]:
+    """List the query parameters that a route declares, by itself or through what it depends on.
+
+    Returns:
+        By name, whether it may be given several times.
+    """
+    names: dict[str, bool] = {}
     for parameter in dependant.query_params:
         model = parameter.field_info.annotation
         if isinstance(model, type) and issubclass(model, BaseModel):
-            names += [field.alias or name for name, field in model.model_fields.items()]
+            names |= {
+                field.alias or name: _takes_many(field.annotation)
+                for name, field in model.model_fields.items()
+            }
         else:
-            names.append(parameter.alias)
+            names[parameter.alias] = _takes_many(model)
     for dependency in dependant.dependencies:
-        names += declared(dependency)
-    return list(dict.fromkeys(names))
+        names |= declared(dependency)
+    return names
 
 
-def check_query(request: Request, known: Sequence[str]) -> None:
-    """Refuse parameters that are not among those that a route takes.
+def check_query(request: Request, known: Mapping[str, bool]) -> None:
+    """Refuse parameters that are not among those that a route takes, or are given too often.
 
     Raises:
         InvalidField: names the first such parameter, and all that there are.
     """
     if not request.scope["query_string"]:
         return
-    for name in request.query_params:
+    given = [name for name, _ in request.query_params.multi_items()]
+    for name in given:
+        shown = name if len(name) <= _SHOWN_CHARACTERS else name[:_SHOWN_CHARACTERS] + "…"
         if name not in known:
-            shown = name if len(name) <= _SHOWN_CHARACTERS else name[:_SHOWN_CHARACTERS] + "…"
-            raise InvalidField(f'The query parameter "{shown}" {no_such(name, known)}', field=shown)
+            what = no_such(name, list(known))
+            raise InvalidField(f'The query parameter "{shown}" {what}', field=shown)
+        if not known[name] and given.count(name) > 1:
+            raise InvalidField(
+                f'The query parameter "{shown}" is given {given.count(name)} times; it should be '
+                "given once.",
+                field=shown,
+            )
+
+
+def _takes_many(annotation: object) -> bool:
+    return get_origin(annotation) is list or any(map(_takes_many, get_args(annotation)))
 
 
 def no_such(name: str, known: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""What the body of a run asks for, and its place in the OpenAPI document.
+"""What the body of a run asks for.
 
 Members that do not exist or do not apply are tolerated, as printed examples demand; those that do
 are checked strictly and named when they are wrong. The members themselves are in `run_bodies.py`.
@@ -29,7 +29,16 @@ from fanfold_server.http.run_bodies import (
     StopCondition,
     TableApply,
 )
-from fanfold_server.http.strict import MAX_DEPTH, depth, read_json, too_deep
+from fanfold_server.http.strict import (
+    BEYOND,
+    MARK,
+    MAX_DEPTH,
+    depth,
+    is_too_large,
+    read_json,
+    too_deep,
+    wrong_encoding,
+)
 from fanfold_server.model.apply import (
     Chunks,
     Groups,
@@ -48,17 +57,14 @@ from fanfold_server.model.stopping import StopWhen
 __all__ = [
     "BODIES",
     "DATA_VERBS",
-    "MAX_KEY",
     "MAX_SEED",
     "RunRequest",
-    "openapi_paths",
     "read_run",
 ]
 
 MIN_TIMEOUT_S = 1800
 REMEMBERED_BYTES = 512
 """Bodies up to this size are remembered with what they say; the last 512 of them."""
-MAX_KEY = 255
 
 _LEVELS = {
     "v1": ("LOW", "MEDIUM", "HIGH"),
@@ -134,14 +140,13 @@ def read_run(verb: str, version: str, body: bytes, *, strict: bool) -> RunReques
 
 def _read(verb: str, version: str, body: bytes, strict: bool) -> RunRequest:
     model = BODIES[verb]
+    body = body.removeprefix(MARK)
     try:
         said = model.model_validate_json(body or b"{}")
-        if b"NaN" in body or b"Infinity" in body:
-            read_json(body)  # a text with such a word, or a number that JSON does not have
     except ValidationError as exc:
-        raise _refusal(exc, model) from None
-    except orjson.JSONDecodeError as exc:
-        raise InvalidBody(f"The request body is not JSON: {exc}.") from None
+        _check_numbers(body)
+        raise _refusal(exc, model, body) from None
+    _check_numbers(body)
     parameters, control = _parameters(said.parameters)
     is_async = _flag(said.asyncFlag, control, "oml_async_flag")
     # A run that is waited for has a limit of the server's own.
@@ -183,6 +188,15 @@ def _read(verb: str, version: str, body: bytes, strict: bool) -> RunRequest:
 
 
 _remembered = lru_cache(maxsize=512)(_read)
+
+
+def _check_numbers(body: bytes) -> None:
+    """Refuse NaN and infinities, which JSON does not have, though the validator takes them."""
+    if b"NaN" in body or b"Infinity" in body:  # such a number, or a text with such a word
+        try:
+            read_json(body)
+        except orjson.JSONDecodeError as exc:
+            raise InvalidBody(f"The request body is not JSON: {exc}.") from None
 
 
 def _rows(said: DoEval, control: dict[str, Any]) -> tuple[Whole | Chunks | Groups, Input] | None:
@@ -229,12 +243,14 @@ def _input_type(control: dict[str, Any]) -> InputType:
         ) from None
 
 
-def _refusal(exc: ValidationError, model: type[DoEval]) -> InvalidBody | InvalidField:
+def _refusal(exc: ValidationError, model: type[DoEval], body: bytes) -> InvalidBody | InvalidField:
     first = exc.errors(include_url=False)[0]
     if first["type"] == "json_invalid":
         if "recursion limit" in first["ctx"]["error"]:
             return too_deep()
-        return InvalidBody(f"The request body is not JSON: {first['ctx']['error']}.")
+        return wrong_encoding(body) or InvalidBody(
+            f"The request body is not JSON: {first['ctx']['error']}."
+        )
     if not first["loc"]:
         return InvalidBody("The request body must be a JSON object.")
     field, *inside = map(str, first["loc"])
@@ -261,10 +277,17 @@ def _parameters(given: str | dict[str, Any] | None) -> tuple[bytes, dict[str, An
     try:
         raw = text.encode()
         decoded = orjson.loads(raw)
-    except (orjson.JSONDecodeError, UnicodeEncodeError) as exc:
+    except UnicodeEncodeError as exc:
         raise InvalidParameters(
             f'The member "parameters" does not hold JSON: {exc}.', field="parameters"
         ) from None
+    except orjson.JSONDecodeError as exc:
+        words = (
+            f"holds a number {BEYOND} (character {exc.pos})"
+            if is_too_large(exc)
+            else f"does not hold JSON: {exc}"
+        )
+        raise InvalidParameters(f'The member "parameters" {words}.', field="parameters") from None
     if not isinstance(decoded, dict):
         raise InvalidParameters(
             f'The member "parameters" must hold a JSON object, not {text[:60]!r}.',
@@ -288,8 +311,7 @@ def _dump(members: dict[str, Any]) -> str:
         return json.dumps(members, allow_nan=False, separators=(",", ":"))
     except ValueError:
         raise InvalidParameters(
-            'The member "parameters" holds NaN or an infinity, which JSON does not have.',
-            field="parameters",
+            f'The member "parameters" holds a number {BEYOND}.', field="parameters"
         ) from None
 
 
@@ -384,93 +406,3 @@ def _level(service: str, version: str) -> ServiceLevel:
             field="service",
         )
     return ServiceLevel(name)
-
-
-# ------------------------------------------------------------------------------------ the document
-
-_JSON = "application/json"
-_SEED_HEADERS = {
-    "Fanfold-Seed": {
-        "description": "The seed of the run, given or drawn.",
-        "schema": {"type": "integer"},
-    },
-    "Fanfold-Script-Version": {
-        "description": "The version of the script that ran.",
-        "schema": {"type": "integer"},
-    },
-}
-_ANSWER = {
-    "description": 'The answer; with `onError` "continue" a member `errors` may stand beside it.',
-    "headers": _SEED_HEADERS,
-    "content": {_JSON: {"schema": {"type": "object", "required": ["result"]}}},
-}
-_CREATED = {
-    "description": "With `asyncFlag`: the job is stored and will run. The body is empty.",
-    "headers": {
-        "Location": {"description": "Where the job is.", "schema": {"type": "string"}},
-        **_SEED_HEADERS,
-    },
-}
-_IDEMPOTENCY_KEY = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "description": "With `asyncFlag`: of the client's choice. A second request with the same key "
-    "makes no second job: it is answered with the first one.",
-    "schema": {"type": "string", "maxLength": MAX_KEY},
-}
-
-
-def openapi_paths(*, data: bool = True) -> dict[str, Any]:
-    """Return the OpenAPI path items of the runs.
-
-    Args:
-        data: whether the server has data, and so the verbs that are about rows.
-    """
-    paths = {}
-    verbs = {verb: model for verb, model in BODIES.items() if data or verb not in DATA_VERBS}
-    for version in ("v1", "v2"):
-        for verb, model in verbs.items():
-            for owned in (False, True):
-                path = f"/oml/api/py-scripts/{version}/{verb}/{{scriptName}}"
-                path += "/{ownerName}" if owned else ""
-                paths[path] = {"post": _operation(version, verb, model, owned=owned)}
-    return paths
-
-
-def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
-    """Put what a schema refers to where it does: the document keeps no definitions of its own."""
-    definitions = schema.pop("$defs", {})
-
-    def put(part: Any) -> Any:
-        match part:
-            case {"$ref": str(name), **rest}:
-                return {**put(definitions[name.rsplit("/", 1)[1]]), **rest}
-            case dict():
-                return {key: put(value) for key, value in part.items()}
-            case list():
-                return [put(value) for value in part]
-            case _:
-                return part
-
-    inlined: dict[str, Any] = put(schema)
-    return inlined
-
-
-def _operation(version: str, verb: str, model: type[DoEval], *, owned: bool) -> dict[str, Any]:
-    schema = _inlined(model.model_json_schema())
-    names = ["scriptName", *(["ownerName"] if owned else [])]
-    return {
-        "operationId": "_".join([verb.replace("-", "_"), version, *(["owned"] if owned else [])]),
-        "tags": ["runs"],
-        "summary": (model.__doc__ or "").strip(),
-        "parameters": [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-            for name in names
-        ]
-        + [_IDEMPOTENCY_KEY],
-        "requestBody": {
-            "required": verb != "do-eval",
-            "content": {_JSON: {"schema": schema}},
-        },
-        "responses": {"200": _ANSWER, "201": _CREATED},
-    }

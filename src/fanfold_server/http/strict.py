@@ -2,8 +2,10 @@
 
 Every JSON body passes one of two parsers: this one, or pydantic's on the run routes. Both refuse
 NaN and infinities, bytes that are no UTF-8, halves of surrogate pairs, and what is nested deeper
-than `MAX_DEPTH`. Of members with the same name both take the last, as the compatible service does;
-so nobody in the house can read another request than his neighbour.
+than `MAX_DEPTH`; both pass over one byte order mark of UTF-8 before the body, which some clients
+put there, and RFC 8259 (8.1) lets a reader ignore. Of members with the same name both take the
+last, as the compatible service does; so nobody in the house can read another request than his
+neighbour.
 """
 
 from __future__ import annotations
@@ -23,21 +25,31 @@ NO_NUL: Final = "^[^\\x00]*$"
 """The pattern of text that a database takes."""
 
 
+MARK: Final = b"\xef\xbb\xbf"
+"""The byte order mark in UTF-8."""
+
+_FIRST_BYTES: Final = 4
+
+
 def read_json(body: bytes) -> Any:
     """Read a whole body.
 
     Raises:
         orjson.JSONDecodeError: it is not JSON.
-        InvalidBody: it is nested too deeply.
+        InvalidBody: it is nested too deeply, is no UTF-8, or holds a number that is too large.
     """
+    body = body.removeprefix(MARK)
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as exc:
         if "depth limit" in exc.msg:
             raise too_deep() from exc
-        if "UTF-8" in exc.msg:
+        refusal = wrong_encoding(body)
+        if refusal is not None:
+            raise refusal from exc
+        if is_too_large(exc):
             raise InvalidBody(
-                f"The request body is not UTF-8 (byte {_first_wrong(body)})."
+                f"The request body holds a number {BEYOND} (character {exc.pos})."
             ) from exc
         raise
     # What is nested so deeply has at least so many brackets: most bodies are not looked at.
@@ -46,17 +58,30 @@ def read_json(body: bytes) -> Any:
     return value
 
 
-def too_deep() -> InvalidBody:
-    """Refuse a body for its depth."""
-    return InvalidBody(f"The request body is nested too deeply: {MAX_DEPTH} levels are allowed.")
+BEYOND: Final = "beyond 1.8e308, the largest that there is"
+"""Of a number that no float holds, as the rest of a sentence."""
 
 
-def _first_wrong(body: bytes) -> int:
+def is_too_large(exc: orjson.JSONDecodeError) -> bool:
+    """Tell whether a text was refused for a number, and would be JSON otherwise."""
+    return "infinity" in exc.msg
+
+
+def wrong_encoding(body: bytes) -> InvalidBody | None:
+    """Refuse a body for its encoding; None: it is UTF-8."""
+    # No text that begins as JSON does has a NUL among its first characters.
+    if body[:2] in {b"\xff\xfe", b"\xfe\xff"} or b"\0" in body[:_FIRST_BYTES]:
+        return InvalidBody("The request body looks like UTF-16 or UTF-32: send JSON in UTF-8.")
     try:
         body.decode()
     except UnicodeDecodeError as exc:
-        return exc.start
-    return 0
+        return InvalidBody(f"The request body is not UTF-8 (byte {exc.start}).")
+    return None
+
+
+def too_deep() -> InvalidBody:
+    """Refuse a body for its depth."""
+    return InvalidBody(f"The request body is nested too deeply: {MAX_DEPTH} levels are allowed.")
 
 
 def depth(decoded: object) -> int:
