@@ -206,30 +206,18 @@ def client_errors() -> Iterator[str]:
     yield "from __future__ import annotations"
     yield ""
     yield "from fanfold.faults import FanfoldError"
-    classes = _error_classes()
-    for cls in classes:
+    for cls in _error_classes():
         base = cls.__mro__[1].__name__
         yield from _class(cls.__name__, base, _first_line(cls.__doc__), str(cls.code))
     base = "CallFailed"
     yield from _class(base, "FanfoldError", "A call of the function has no value.", None)
     meanings = _member_docs(inspect.getsource(outcome), FailureKind.__name__)
-    names = []
     for kind in FailureKind:
-        names.append("Call" + kind.name.title().replace("_", ""))
+        name = "Call" + kind.name.title().replace("_", "")
         meaning = meanings[kind.name]
         if len(meaning) > LONGEST_SUMMARY:
             meaning = meaning.partition(";")[0].partition(" (")[0].partition(",")[0] + "."
-        yield from _class(names[-1], base, meaning, str(int(kind)))
-    yield ""
-    yield ""
-    yield "BY_CODE: dict[int, type[FanfoldError]] = {"
-    by_code = {}
-    for cls in classes:
-        by_code.setdefault(cls.code, cls.__name__)
-    by_code |= dict(zip(map(int, FailureKind), names, strict=True))
-    yield from (f"    {code}: {name}," for code, name in sorted(by_code.items()))
-    yield "}"
-    yield '"""Which class an `errorCode` has."""'
+        yield from _class(name, base, meaning, str(int(kind)))
 
 
 def _class(name: str, base: str, summary: str, code: str | None) -> Iterator[str]:

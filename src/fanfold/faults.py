@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
+BY_CODE: dict[int, type[FanfoldError]] = {}
+"""Which class an `errorCode` has: those of `errors.py`, by themselves."""
+
 
 class FanfoldError(Exception):
     """Something went wrong.
@@ -25,6 +28,7 @@ class FanfoldError(Exception):
         super().__init_subclass__()
         if code is not None:
             cls.code = code
+            BY_CODE[code] = cls
 
     def __init__(
         self,

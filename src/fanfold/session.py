@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from fanfold import errors
-from fanfold.faults import FanfoldError, NotLoggedIn, NotUnderstood, Refused, Unreachable
+from fanfold.faults import BY_CODE, FanfoldError, NotLoggedIn, NotUnderstood, Refused, Unreachable
 from fanfold.messages import Open, Pause, Read, Request, Response, Send, Steps, json_body
 
 TOKEN_PATH = "/omlusers/api/oauth2/v1/token"  # noqa: S105  # a path
@@ -211,7 +211,7 @@ def error_for(
     code: int, message: str, *, status: int = 0, details: dict[str, object] | None = None
 ) -> FanfoldError:
     """Make the error of a code; an unknown one is `Refused`."""
-    kind = errors.BY_CODE.get(code, Refused)
+    kind = BY_CODE.get(code, Refused)
     return kind(message, status=status, details={**(details or {}), "code": code})
 
 
