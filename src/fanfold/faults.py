@@ -5,6 +5,7 @@ The classes of the server's codes are in `errors.py`, which is written from the 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -41,6 +42,25 @@ class FanfoldError(Exception):
         self.status = status
         self.details = dict(details or {})
         super().__init__(self.message)
+        if self.traceback and sys.version_info >= (3, 11):
+            # Whoever sees nothing but what Python prints has to see the line of the function, too.
+            self.add_note(f"\n{self.where}:\n{self.traceback.rstrip()}")
+        if self.lacks_module and sys.version_info >= (3, 11):
+            self.add_note(
+                "\nFunctions import what their environment has: client.environments.list() names "
+                "those there are, client.using(environment=…) chooses one."
+            )
+
+    @property
+    def where(self) -> str:
+        """Say which call of the function it was."""
+        index = self.details.get("index")
+        return "In the function" if index is None else f"In the function, at call {index}"
+
+    @property
+    def lacks_module(self) -> bool:
+        """Whether the function wanted to import what its environment does not have."""
+        return self.details.get("errorType") == "ModuleNotFoundError"
 
     @property
     def traceback(self) -> str:

@@ -12,10 +12,12 @@ import hashlib
 import inspect
 import re
 import symtable
+import sys
 import textwrap
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fanfold.faults import NotPortable
@@ -200,21 +202,45 @@ def _unannotated(text: str) -> str:
 
 
 def _complaint(func: types.FunctionType, lacking: list[str]) -> str:
-    modules = {
-        name: found.__name__
-        for name in lacking
-        if isinstance(found := func.__globals__.get(name), types.ModuleType)
-    }
-    names = ", ".join(lacking)
-    hints = [
-        f'write "import {module}{f" as {name}" if name != module else ""}" inside it'
-        for name, module in modules.items()
-    ]
-    if len(modules) < len(lacking):
-        rest = ", ".join(name for name in lacking if name not in modules)
-        hints.append(f"define {rest} inside it, or pass {rest} as arguments")
+    imports = [line for name in lacking if (line := _import(func.__globals__.get(name), name))]
+    rest = [name for name in lacking if not _import(func.__globals__.get(name), name)]
+    hints = [f'write "{line}" inside it' for line in imports]
+    named = ", ".join(rest)
+    if rest and any(_is_code(func.__globals__.get(name)) for name in rest):
+        text = 'send the text of a file that has it all: Path("file.py").read_text()'
+        hints.append(f"define {named} inside it, or {text}")
+    elif rest:
+        hints.append(f"define {named} inside it, or pass {named} as arguments")
     called = "The lambda" if func.__name__ == "<lambda>" else f'"{func.__name__}"'
-    return f"{called} cannot stand alone: it lacks {names}. Please {'; '.join(hints)}."
+    return f"{called} cannot stand alone: it lacks {', '.join(lacking)}. Please {'; '.join(hints)}."
+
+
+def _import(found: object, name: str) -> str:
+    """Write the statement by which a name comes from a module; empty if it comes from none."""
+    if isinstance(found, types.ModuleType):
+        if not _is_installed(found):
+            return ""
+        return f"import {found.__name__}" + (f" as {name}" if name != found.__name__ else "")
+    module = getattr(found, "__module__", None)
+    own_name = getattr(found, "__name__", None)
+    if not isinstance(module, str) or not isinstance(own_name, str):
+        return ""
+    origin = sys.modules.get(module)
+    if origin is None or getattr(origin, own_name, None) is not found or not _is_installed(origin):
+        return ""
+    return f"from {module} import {own_name}" + (f" as {name}" if name != own_name else "")
+
+
+def _is_code(found: object) -> bool:
+    """Tell what no argument can hand over from a plain value."""
+    return callable(found) or isinstance(found, types.ModuleType)
+
+
+def _is_installed(module: types.ModuleType) -> bool:
+    """Tell a module that an environment may have, too, from a file of the caller's own."""
+    if module.__name__.partition(".")[0] in sys.stdlib_module_names:
+        return module.__name__ != "__main__"
+    return bool({"site-packages", "dist-packages"} & set(Path(str(module.__file__)).parts))
 
 
 def _first_name(text: str) -> str:

@@ -107,7 +107,8 @@ def exception_of(error: errors.CallFailed) -> BaseException:
             raised = found(_key(message)) if found is KeyError else found(*filter(None, [message]))
         except TypeError:  # such as UnicodeDecodeError, which wants to be made of five things
             raised = error
-    raised.__cause__ = RemoteTraceback(error.traceback) if error.traceback else None
+    if error.traceback and not hasattr(raised, "__notes__"):  # where it stands already
+        raised.__cause__ = RemoteTraceback(error.traceback)
     return raised
 
 

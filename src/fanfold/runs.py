@@ -126,7 +126,11 @@ class Runs(Part[D], Generic[D, R]):
         graphics: bool = False,
         **kwargs: Any,
     ) -> Steps[R]:
-        """Run a function once on all rows of `data`: a query, a table's name, or a DataFrame."""
+        """Run a function once on all rows of `data`.
+
+        Args:
+            data: a query or a table's name; a file's Path or a DataFrame, which goes with the run.
+        """
         return (yield from self._start("table-apply", func, func_owner, graphics, kwargs, {}, data))
 
     @verb

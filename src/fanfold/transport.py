@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncIterator, Generator, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fanfold.faults import Unreachable
+from fanfold.faults import FanfoldError, Unreachable
 from fanfold.interrupts import Interrupts
 from fanfold.messages import (
     Close,
@@ -66,6 +66,12 @@ class Blocking:
 
     def run(self, steps: Steps[T]) -> T:
         """Carry steps out to their end; give their result."""
+        try:
+            return self._run(steps)
+        except FanfoldError as exc:
+            raise exc.with_traceback(None)  # noqa: B904  # it is the same, without our own frames
+
+    def _run(self, steps: Steps[T]) -> T:
         course = Course(steps)
         with contextlib.ExitStack() as streams:
             while course.command is not None:
@@ -150,6 +156,12 @@ class Awaiting:
 
     async def run(self, steps: Steps[T]) -> T:
         """Carry steps out to their end; give their result."""
+        try:
+            return await self._run(steps)
+        except FanfoldError as exc:
+            raise exc.with_traceback(None)  # noqa: B904  # as in `Blocking`
+
+    async def _run(self, steps: Steps[T]) -> T:
         course = Course(steps)
         async with contextlib.AsyncExitStack() as streams:
             pressed = 0

@@ -111,5 +111,6 @@ def _written(data: Any) -> tuple[bytes, str]:
     if hasattr(data, "to_csv"):
         return data.to_csv(index=False).encode(), "csv"
     raise NotSendable(
-        f"The data is of type {type(data).__name__}: give a query, a table's name, or a DataFrame."
+        f"The data is of type {type(data).__name__}: give a query, a table's name, a file's "
+        "Path, or a DataFrame."
     )

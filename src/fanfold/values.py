@@ -143,7 +143,8 @@ def json_text(value: object, what: str) -> str:
     try:
         return json.dumps(value, allow_nan=False, default=_plain, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as exc:
-        raise NotSendable(f"{what} cannot be sent as JSON: {exc}") from exc
+        reason = "it holds NaN or infinity; send None" if "range float" in str(exc) else exc
+        raise NotSendable(f"{what} cannot be sent as JSON: {reason}") from exc
 
 
 def _plain(value: object) -> object:
@@ -156,6 +157,11 @@ def _plain(value: object) -> object:
         return str(value)
     if isinstance(value, (set, frozenset)):
         return sorted(value)
+    if hasattr(value, "columns"):
+        raise TypeError(
+            f"a {type(value).__name__} is given as the data of table_apply, row_apply or "
+            "group_apply, or loaded as a table first: client.tables.load"
+        )
     raise TypeError(f"an object of type {type(value).__name__} has no JSON form")
 
 

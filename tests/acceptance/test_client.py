@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import sys
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow
 import pytest
 
-from fanfold import AsyncClient, Client, errors
+from fanfold import AsyncClient, Client, errors, functions
 from fanfold.faults import NotLoggedIn, NotSendable, Unreachable, WaitedTooLong
 from fanfold.messages import Course, Response, Send
 from fanfold.profile import Profile, read_profile, write_profile
@@ -116,6 +119,13 @@ def test_a_figure_is_an_object_that_a_notebook_shows(client: Client, tmp_path: P
 def test_what_has_no_json_form_is_named_before_anything_is_sent(client: Client) -> None:
     with pytest.raises(NotSendable, match=r"'by'.*object"):
         client.index_apply(2, half, by=object())
+    with pytest.raises(NotSendable, match=r"'by'.*NaN or infinity; send None"):
+        client.index_apply(2, half, by=float("nan"))
+
+
+def test_a_frame_as_an_argument_is_shown_the_way_of_rows(client: Client) -> None:
+    with pytest.raises(NotSendable, match=r"a Table is.*table_apply.*client\.tables\.load"):
+        client.index_apply(2, half, by=pyarrow.table({"x": [1]}))
 
 
 # ------------------------------------------------------------------------------------------ errors
@@ -129,6 +139,29 @@ def test_an_error_is_of_the_class_of_its_code(client: Client) -> None:
         client.index_apply(3, "def f(i):\n    return 1 / (i - 2)\n")
     assert raised.value.details["index"] == 2
     assert "return 1 / (i - 2)" in raised.value.traceback
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="exceptions have no notes")
+def test_what_python_prints_of_a_failed_call_ends_with_the_functions_own_line(
+    client: Client,
+) -> None:
+    """Who debugs in a notebook sees what is printed, and looks for the line that failed."""
+    source = "def f(i):\n    return 1 / (i - 2)\n"
+    with pytest.raises(errors.CallRaised) as raised:
+        client.index_apply(3, source)
+    printed = "".join(traceback.format_exception(raised.value))
+    assert printed.endswith(
+        "In the function, at call 2:\nTraceback (most recent call last):\n"
+        f'  File "<{functions.source_of(source).adhoc_name}>", line 2, in f\n'
+        "    return 1 / (i - 2)\nZeroDivisionError: division by zero\n"
+    )
+    assert "session.py" not in printed
+    with pytest.raises(errors.CallRaised, match="ZeroDivisionError") as of_job:
+        client.background.index_apply(3, source).result()
+    assert "line 2, in f" in "".join(traceback.format_exception(of_job.value))
+    with pytest.raises(errors.CallRaised) as lacking:
+        client.do_eval("def f():\n    import no_such_module\n")
+    assert "client.using(environment=" in "".join(traceback.format_exception(lacking.value))
 
 
 def test_with_continue_a_failed_call_has_its_exception_in_its_place(client: Client) -> None:

@@ -242,6 +242,11 @@ async def test_no_file_is_read_or_written(data: Data, text: str) -> None:
     assert {path.name for path in folder.iterdir()} == {"outside.csv", "scratch", "tables"}
 
 
+async def test_who_names_a_file_is_told_how_its_rows_get_here(data: Data) -> None:
+    message = await assert_refused(data, "select * from 'waits.csv'")
+    assert message.startswith('The query names the file "waits.csv", and it has to name tables')
+
+
 @pytest.mark.parametrize("text", ANOTHERS, ids=range(len(ANOTHERS)))
 async def test_anothers_table_is_not_there(data: Data, text: str) -> None:
     message = await assert_refused(data, text)

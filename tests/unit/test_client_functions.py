@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from json import decoder
+from math import floor
+from math import floor as down
 from typing import Any
 
 import pytest
@@ -11,6 +14,7 @@ import pytest
 from fanfold.faults import NotPortable
 from fanfold.functions import is_source, source_of
 from fanfold.options import Options
+from tests import folders
 
 FACTOR = 3
 
@@ -97,6 +101,29 @@ def test_a_module_is_to_be_imported_inside() -> None:
         source_of(_uses_module)
 
 
+@pytest.mark.parametrize(
+    ("make", "advice"),
+    [
+        (lambda: _uses_a_function, 'write "from math import floor" inside it'),
+        (lambda: _uses_another_name, 'write "from math import floor as down" inside it'),
+        (lambda: _uses_a_submodule, 'write "import json.decoder as decoder" inside it'),
+        (
+            lambda: _uses_own_function,
+            "define _default, run inside it, or send the text of a file that has it all",
+        ),
+        (lambda: _uses_own_file, "define folders inside it, or send the text of a file"),
+        (lambda: _default, "define FACTOR inside it, or pass FACTOR as arguments"),
+    ],
+)
+def test_what_is_lacking_is_told_with_what_would_be_right(
+    make: Callable[[], Callable[..., Any]], advice: str
+) -> None:
+    """A function cannot be passed as an argument, and one's own files are not on the server."""
+    with pytest.raises(NotPortable) as refused:
+        source_of(make())
+    assert advice in refused.value.message
+
+
 @pytest.mark.parametrize("func", [print, str.upper, int, [].append])
 def test_what_has_no_text_of_its_own_is_refused(func: Callable[..., Any]) -> None:
     with pytest.raises(NotPortable, match="not a plain Python function"):
@@ -144,6 +171,26 @@ def _closure(bound: int) -> Callable[[int], int]:
 
 def _uses_module(x: float) -> float:
     return math.sqrt(x)
+
+
+def _uses_a_function(x: float) -> int:
+    return floor(x)
+
+
+def _uses_another_name(x: float) -> int:
+    return down(x)
+
+
+def _uses_a_submodule(text: str) -> object:
+    return decoder.JSONDecoder().decode(text)
+
+
+def _uses_own_function(x: int) -> object:
+    return run(_default, x)
+
+
+def _uses_own_file() -> object:
+    return folders.__doc__
 
 
 def _nested(x: float) -> float:

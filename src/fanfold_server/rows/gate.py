@@ -132,6 +132,12 @@ def translate(exc: duckdb.Error) -> CallerError:
         ):
             name = named[1].strip('"')
             return UnknownTable(f'There is no table "{name}" that you may read.', table=name)
+        case duckdb.PermissionException() if named := re.search(r'access file "(.+?)"', text):
+            return InvalidQuery(
+                f'The query names the file "{named[1]}", and it has to name tables: load the file '
+                "as one first. The client and fanfold run do so for a file that is there; the "
+                "client is given it as a Path."
+            )
         case duckdb.NotImplementedException() if "Arrow" in text or "arrow" in text:
             return UnsupportedColumn(_plain(text))
         case _:
