@@ -449,8 +449,10 @@ async def _get(
     async def send(message: MutableMapping[str, Any]) -> None:
         body.extend(message.get("body", b""))
 
-    scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode()}
-    await app({**scope, "query_string": b"", "headers": [], "root_path": ""}, receive, send)
+    scope = {"type": "http", "http_version": "1.0", "method": "GET", "path": path, "headers": []}
+    await app(
+        {**scope, "raw_path": path.encode(), "query_string": b"", "root_path": ""}, receive, send
+    )
     return bytes(body)
 
 

@@ -229,6 +229,10 @@ class HeadTooLarge(CallerError, code=2092):
     """The request line and the headers are larger than this server reads."""
 
 
+class UnknownCoding(CallerError, code=2093):
+    """The body has a transfer coding that this server does not know: send a length, or chunks."""
+
+
 class Unauthenticated(CallerError, code=2101):
     """A valid token is needed: send the header "Authorization: Bearer <token>"."""
 

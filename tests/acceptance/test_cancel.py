@@ -142,6 +142,12 @@ class Visitor:
     def close(self) -> None:
         self.socket.close()
 
+    def say_no_more(self) -> None:
+        """Close the sending side, read on for a while, and go away then."""
+        self.socket.shutdown(socket.SHUT_WR)
+        self.answer(b"HTTP/1.1 100 Continue\r\n\r\n" * 3)
+        self.socket.close()
+
     def reset(self) -> None:
         """Go away without a word of goodbye."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -159,7 +165,7 @@ def _until_gone(marker: str) -> None:
     until(lambda: not holders(marker), GONE_WITHIN_S, f"the run ended: {marker}")
 
 
-@pytest.mark.parametrize("way", ["close", "reset"])
+@pytest.mark.parametrize("way", ["close", "reset", "say_no_more"])
 @pytest.mark.parametrize(
     "asked",
     [

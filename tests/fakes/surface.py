@@ -13,8 +13,9 @@ from argon2 import PasswordHasher
 
 from fanfold_server.http.access_log import Served
 from fanfold_server.http.app import build_app
-from fanfold_server.http.front import ASGIApp, Front, Receive, Scope, Send
+from fanfold_server.http.front import ASGIApp, Front, Scope, Send
 from fanfold_server.http.headers import JSON_TYPE, SECURITY_HEADERS, V1_HEADERS
+from fanfold_server.http.heads import Receive
 from fanfold_server.model.actor import Actor, Role
 from fanfold_server.model.network import Networks
 from fanfold_server.service.access import Access

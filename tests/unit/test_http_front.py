@@ -10,13 +10,16 @@ import pytest
 from structlog.testing import capture_logs
 
 from fanfold_server.http.access_log import EVERY_S, AccessLog, Served
-from fanfold_server.http.front import ASGIApp, Front, Receive, Scope, Send
+from fanfold_server.http.front import ASGIApp, Front, Scope, Send
 from fanfold_server.http.headers import DEPRECATION_HEADERS, SECURITY_HEADERS, Headers
+from fanfold_server.http.heads import Receive
 from fanfold_server.model.actor import Role
 from fanfold_server.model.errors import UnknownScript
 from tests.fakes.surface import MAX_BODY_BYTES, client_of, echo_run, open_front, token_of
 
 RUN = "/oml/api/py-scripts/v1/index-apply/mean"
+BARE: dict[str, Any] = {"http_version": "1.0", "headers": []}
+"""The least that a request may have."""
 
 
 @pytest.fixture
@@ -182,7 +185,7 @@ async def test_an_answer_that_has_begun_is_not_begun_again() -> None:
     async def receive() -> dict[str, Any]:
         return {"type": "http.request"}
 
-    scope = {"type": "http", "path": RUN, "method": "POST", "headers": []}
+    scope = {"type": "http", "path": RUN, "method": "POST", **BARE}
     with capture_logs():
         await _front(half)(scope, receive, send)
     assert sent == ["http.response.start"]
@@ -207,7 +210,7 @@ async def test_a_client_that_goes_away_amid_its_body_is_no_failure_of_ours(
         (b"authorization", b"Bearer " + token.encode()),
         (b"content-type", b"application/json"),
     ]
-    scope = {"type": "http", "path": path, "method": method, "headers": headers}
+    scope = {"type": "http", "path": path, "method": method, **BARE, "headers": headers}
     with capture_logs() as logs:
         await front({**scope, "query_string": b""}, receive, send)
     assert logs == []

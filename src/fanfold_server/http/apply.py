@@ -41,7 +41,8 @@ from fanfold_server.service.tokens import beyond, require, require_script
 
 if TYPE_CHECKING:
     from fanfold_server.environments.port import Environments
-    from fanfold_server.http.front import Answer, Receive, RunPath, Scope
+    from fanfold_server.http.front import Answer, RunPath, Scope
+    from fanfold_server.http.heads import Receive
     from fanfold_server.model.actor import Actor
     from fanfold_server.model.job import Job
     from fanfold_server.model.script import Script

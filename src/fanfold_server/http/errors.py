@@ -65,6 +65,7 @@ STATUSES: Final[dict[type[errors.FanfoldError], int]] = {
     errors.RunTimedOut: 504,
     errors.DiskFull: 507,
     errors.FanfoldError: 500,
+    errors.UnknownCoding: 501,
 }
 """A class that is not here has the status of its nearest ancestor that is."""
 
@@ -117,6 +118,8 @@ def error_headers(exc: errors.FanfoldError) -> Headers:
             wait = exc.details.get("retry_after_s", RETRY_AFTER_S)
             seconds = ceil(wait) if isinstance(wait, int | float) else RETRY_AFTER_S
             return [(b"retry-after", b"%d" % max(seconds, 1))]
+        case errors.UnknownCoding():
+            return [(b"connection", b"close")]
         case _:
             return []
 

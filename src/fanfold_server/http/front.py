@@ -22,7 +22,7 @@ import asyncio
 import os
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from itertools import count
 from typing import Any, Final, NamedTuple
 
@@ -32,11 +32,10 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from fanfold_server.http.access_log import Served
 from fanfold_server.http.errors import error_body, error_headers, status_of
 from fanfold_server.http.headers import JSON_TYPE, SECURITY_HEADERS, V1_HEADERS, Headers
+from fanfold_server.http.heads import Message, Receive, check_head, read_head, within
 from fanfold_server.http.links import as_forwarded
 from fanfold_server.http.wire import CYCLE, can_write_whole, write_whole
 from fanfold_server.model.errors import (
-    BodyTooLarge,
-    EncodedBody,
     FanfoldError,
     MethodNotAllowed,
     NoAccounts,
@@ -46,8 +45,6 @@ from fanfold_server.model.errors import (
 from fanfold_server.service.auditing import Event
 
 Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 RunApp = Callable[[Scope, Receive, "Answer"], Awaitable[None]]
@@ -61,11 +58,8 @@ _PARCEL: Final = "/archive"
 _TABLE_DEPTH: Final = _TABLES.count("/")
 _LEGACY: Final = ("/oml/tenants/", "/omlusers/tenants/")
 _LEGACY_PARTS: Final = 7
-_ID_LENGTH: Final = 64
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _REFUSED: Final = frozenset({401, 403})
-_UNKNOWN_LENGTH: Final = -1
-_ENCODED: Final = -2
 
 
 class RunPath(NamedTuple):
@@ -122,7 +116,7 @@ class Front:
             await _answer_other(scope, receive, send)
             return
         started = time.perf_counter()
-        request_id, body_bytes = _opening(scope["headers"])
+        request_id, body_bytes, hosts = read_head(scope["headers"])
         if not request_id:
             request_id = f"{self._id_prefix}{self._new_id():x}"
         scope["fanfold.request_id"] = request_id
@@ -134,8 +128,9 @@ class Front:
         path = scope["path"]
         answer = Answer(send, (b"x-request-id", request_id.encode()), cycle)
         try:
+            check_head(scope["http_version"], hosts)
             if body_bytes:
-                receive = _within(self._longest_body(method, path), body_bytes, receive)
+                receive = within(self._longest_body(method, path), body_bytes, receive)
             if not self._is_open:
                 await self._open(path)
             run = _run_path(path) if path.startswith(_VERSIONS) else None
@@ -286,27 +281,6 @@ def _event(scope: Scope, method: str, status: int, request_id: str) -> Event:
     )
 
 
-def _opening(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, int]:
-    """Read the request's id (else empty) and the length of its body from the headers.
-
-    The length is `_UNKNOWN_LENGTH` for a body in chunks, `_ENCODED` for a compressed one.
-    """
-    request_id = ""
-    body_bytes = 0
-    for name, value in headers:
-        if name == b"content-length":
-            if body_bytes != _ENCODED:
-                body_bytes = int(value)
-        elif name == b"x-request-id":
-            request_id = _sane(value)
-        elif name == b"transfer-encoding":
-            if body_bytes != _ENCODED:
-                body_bytes = _UNKNOWN_LENGTH
-        elif name == b"content-encoding" and value.strip().lower() not in {b"", b"identity"}:
-            body_bytes = _ENCODED
-    return request_id, body_bytes
-
-
 def _run_path(path: str) -> RunPath | None:
     """Read the path of a run; None when it is another path. `path` begins with `_VERSIONS`."""
     parts = path[_VERSIONS_LENGTH:].split("/")
@@ -331,45 +305,6 @@ def _without_tenant(scope: Scope) -> Scope:
         root = "/".join(parts[:6])
         return {**scope, "path": path, "raw_path": path.encode(), "fanfold.root": root}
     return scope
-
-
-def _sane(value: bytes) -> str:
-    """Take a client's request id if it is short and plain; else the empty string."""
-    if len(value) <= _ID_LENGTH and value.translate(None, b"-_.:").isalnum():
-        return value.decode("ascii")
-    return ""
-
-
-def _too_large(limit_bytes: int, body_bytes: int | None = None) -> BodyTooLarge:
-    size = "more" if body_bytes is None else f"{body_bytes} bytes"
-    return BodyTooLarge(
-        f"The request body may have {limit_bytes} bytes; this one has {size}.",
-        limit_bytes=limit_bytes,
-    )
-
-
-def _within(limit_bytes: int, body_bytes: int, receive: Receive) -> Receive:
-    """Refuse a body that is compressed or too large, or see to it that it does not become so."""
-    if body_bytes == _ENCODED:
-        raise EncodedBody
-    if body_bytes > limit_bytes:
-        raise _too_large(limit_bytes, body_bytes)
-    return _counting(receive, limit_bytes) if body_bytes == _UNKNOWN_LENGTH else receive
-
-
-def _counting(receive: Receive, limit_bytes: int) -> Receive:
-    """Count a body that comes in chunks, and stop it where it is too large."""
-    seen_bytes = 0
-
-    async def counted() -> Message:
-        nonlocal seen_bytes
-        message = await receive()
-        seen_bytes += len(message.get("body", b""))
-        if seen_bytes > limit_bytes:
-            raise _too_large(limit_bytes)
-        return message
-
-    return counted
 
 
 async def _answer_other(scope: Scope, receive: Receive, send: Send) -> None:

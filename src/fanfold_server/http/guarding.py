@@ -22,7 +22,7 @@ from typing_extensions import override
 
 from fanfold_server.http.errors import error_body, error_headers, status_of
 from fanfold_server.http.headers import JSON_TYPE, SECURITY_LINES
-from fanfold_server.http.wire import OneWriteProtocol
+from fanfold_server.http.leaving import LeavingProtocol
 from fanfold_server.model.errors import (
     FanfoldError,
     HeadTooLarge,
@@ -108,7 +108,7 @@ class _Waits(Enum):
     NOTHING = 3
 
 
-class GuardedProtocol(OneWriteProtocol):
+class GuardedProtocol(LeavingProtocol):
     """A connection that is held to the guard's limits, and refuses in the one error shape."""
 
     def __init__(self, *args: Any, guard: Guard, **named: Any) -> None:
@@ -224,10 +224,6 @@ class GuardedProtocol(OneWriteProtocol):
     @override
     def send_400_response(self, msg: str) -> None:
         """Refuse what the parser does not take, after what is being answered."""
-        if self._waits is not _Waits.BODY and self._is_answering and self._refusal is None:
-            self.cycle.keep_alive = False  # its answer is the connection's last
-            self.flow.pause_reading()
-            return
         self._refuse(self._refusal or InvalidRequest())
 
     # ------------------------------------------------------------------ inside
@@ -244,8 +240,16 @@ class GuardedProtocol(OneWriteProtocol):
         )
 
     def _refuse(self, error: FanfoldError) -> None:
-        """Say why, where nothing was said yet, and end the connection."""
+        """Say why, where nothing was said yet, and end the connection.
+
+        Where an earlier request waits for its answer, that is the connection's last: the refusal
+        would be taken for it.
+        """
         cycle = self.cycle
+        if self._waits is not _Waits.BODY and self._is_answering:
+            cycle.keep_alive = False
+            self.flow.pause_reading()
+            return
         if self._waits is _Waits.BODY:
             is_begun = cycle.response_started
             cycle.disconnected = True
