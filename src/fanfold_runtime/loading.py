@@ -14,6 +14,7 @@ import warnings
 from typing import Any, Callable
 
 from fanfold_runtime.independence import is_independent
+from fanfold_runtime.placing import by_position
 from fanfold_runtime.randomness import NUMPY, PYTHON, reachable
 
 MODULE = "fanfold_script"
@@ -27,6 +28,7 @@ class Program:
         independent: one call cannot leave anything to the next or to the outside: no state, no
             randomness, no output. Only then may a lease skip what is done around each call.
         draws: flags of the old generators that it can draw from, once it was loaded.
+        by_position: the function's parameters that cannot be given by name, in their order.
     """
 
     def __init__(self, name: str, entry: str, source: str) -> None:
@@ -36,6 +38,7 @@ class Program:
         self.independent = False
         self.draws = PYTHON | NUMPY
         self.wants_generator = False
+        self.by_position: tuple[str, ...] = ()
         self._source = source
         self._lines = source.splitlines(True)
         self._code: types.CodeType | None = None
@@ -66,6 +69,7 @@ class Program:
         if code is not None:
             named = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
             self.wants_generator = "rng" in named
+            self.by_position = by_position(function)
         else:
             self.independent = False
         return module, function

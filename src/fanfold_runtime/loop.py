@@ -150,6 +150,7 @@ class Worker:
                 or run.graphics
                 or run.has_rows
                 or run.program.wants_generator
+                or run.program.by_position[run.indexed :]
                 or run.touched
             )
         ):
@@ -224,12 +225,10 @@ class Worker:
         seeder, function = run.seeder, run.function
         assert function is not None, "a run that is not broken has its function"
         report = Report(self._channel, run, start, began)
-        wants_generator, pid = run.program.wants_generator, self._pid
-        interrupts = self._interrupts
+        interrupts, pid = self._interrupts, self._pid
         draws = PYTHON | NUMPY if run.has_rows else run.program.draws
         deadline = began + budget_us * 1e-6 if budget_us else float("inf")
         for index in range(start, start + count):
-            keywords = run.keywords()
             failure: Failure | None = None
             text: bytes | None = None
             images: list[Image] = []
@@ -237,9 +236,8 @@ class Worker:
             try:
                 interrupts.in_call = True
                 seeder.reseed(index, draws)
-                if wants_generator and "rng" not in keywords:
-                    keywords = dict(keywords, rng=seeder.generator(index))
-                text = run.encode(function(*run.first(index), **keywords), report.part)
+                first, keywords = run.arguments(index, seeder)
+                text = run.encode(function(*first, **keywords), report.part)
                 if run.graphics:
                     images = run.check_images(self._figures.take())
             except BaseException as exc:

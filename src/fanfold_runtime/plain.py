@@ -11,6 +11,7 @@ import datetime
 import decimal
 import enum
 import math
+import numbers
 import sys
 import uuid
 from typing import Any, Callable, Optional
@@ -19,6 +20,9 @@ from fanfold_runtime.jsontext import make_encoder
 
 MAX_DEPTH = 200
 """Containers inside containers; deeper values are refused."""
+
+MAX_DIGITS = 4300
+"""Of a whole number: as many as Python turns into text unless it is told otherwise."""
 
 EXACT_BELOW = 1e16
 """From here on a float's shortest text has an exponent and no `.0` to drop."""
@@ -76,6 +80,32 @@ def plain_float(v: float, keep_point_zero: bool) -> float | None:
     if keep_point_zero or v != v // 1 or not -EXACT_BELOW < v < EXACT_BELOW:
         return v
     return int(v)
+
+
+def plain_decimal(walk: Walk, v: decimal.Decimal, path: Path, _depth: int) -> float | None:
+    """Return a Decimal as JSON can hold it: a whole number with all digits, else the nearest float.
+
+    Raises:
+        NotJson: it has no such form.
+    """
+    nearest = float(v)  # no signalling NaN becomes one
+    if not v.is_finite():
+        return None
+    if v == nearest and -EXACT_BELOW < nearest < EXACT_BELOW:
+        return plain_float(nearest, walk.keep)
+    if v.adjusted() >= MAX_DIGITS:
+        raise NotJson(
+            "%s is a Decimal of %d digits before the point; %d have a JSON form: return str(...) "
+            "of it" % (place(path)[:200], v.adjusted() + 1, MAX_DIGITS)
+        )
+    if v == v.to_integral_value():
+        return int(v)
+    if not _isfinite(nearest):
+        raise NotJson(
+            "%s is a Decimal beyond 1.8e308 with a fraction; return str(...) of it, or int(...)"
+            % place(path)[:200]
+        )
+    return plain_float(nearest, walk.keep)
 
 
 class Walk:
@@ -171,6 +201,8 @@ def advice(v: Any, path: Path) -> str:
         cure = "a set has no order; return sorted(...) of it"
     elif isinstance(v, complex) or getattr(getattr(v, "dtype", None), "kind", "") == "c":
         cure = "return the real and the imaginary part"
+    elif isinstance(v, numbers.Rational):
+        cure = "return float(...) of it, or its numerator and its denominator"
     elif hasattr(v, "__next__") or isinstance(v, range):
         cure = "return list(...) of it"
     elif callable(v):
@@ -203,7 +235,7 @@ _OTHERS: _Table = (
     ((list, tuple), lambda w, v, path, depth: w.sequence(list(v), path, depth)),
     ((datetime.date, datetime.time), lambda _w, v, _p, _d: v.isoformat()),  # a datetime is a date
     (datetime.timedelta, lambda w, v, _p, _d: plain_float(v.total_seconds(), w.keep)),
-    (decimal.Decimal, lambda w, v, _p, _d: plain_float(float(v), w.keep)),
+    (decimal.Decimal, plain_decimal),
     (uuid.UUID, lambda _w, v, _p, _d: str(v)),
     (
         (bytes, bytearray, memoryview),

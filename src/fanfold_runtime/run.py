@@ -14,6 +14,7 @@ from fanfold_runtime.figures import Figures, Image, NoMatplotlib
 from fanfold_runtime.hitting import limit_of
 from fanfold_runtime.interrupts import Interrupts
 from fanfold_runtime.loading import Program
+from fanfold_runtime.placing import placed
 from fanfold_runtime.plain import NotJson
 from fanfold_runtime.rows import NoArrow, Rows, UnreadableRows, receive_files
 from fanfold_runtime.seeding import Seeder
@@ -132,6 +133,16 @@ class Run:
         if self.rows is not None:
             return (self.rows.of(index),)
         return (index,) if self.indexed else ()
+
+    def arguments(self, index: int, seeder: Seeder) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments of a call, by position and by name."""
+        program, first, keywords = self.program, self.first(index), self.keywords()
+        if program.wants_generator and "rng" not in keywords:
+            keywords = dict(keywords, rng=seeder.generator(index))
+        if len(program.by_position) > len(first):
+            assert self.function is not None, "a run that is not broken has its function"
+            return placed(self.function, first, keywords)
+        return first, keywords
 
     def load(self, figures: Figures, interrupts: Interrupts) -> None:
         """Make the function, in a fresh namespace. What fails is kept in `broken`."""

@@ -83,9 +83,12 @@ class Signature:
     doc: str
 
     def given(self, positional: int) -> tuple[Parameter, ...]:
-        """List the parameters that a caller names, past those that the run itself gives."""
+        """List the parameters that a caller names, past those that the run itself gives.
+
+        He names those, too, that Python takes by position alone: the runtime gives them so.
+        """
         by_position = [p for p in self.parameters if p.by_position][:positional]
-        return tuple(p for p in self.parameters if p not in by_position and p.by_name)
+        return tuple(p for p in self.parameters if p not in by_position)
 
 
 @dataclass(frozen=True)
@@ -286,14 +289,15 @@ def _check_names(signature: Signature, positional: int, arguments: Mapping[str, 
     filled = {p.name for p in places[:positional]}
     for name in arguments:
         found = next((p for p in signature.parameters if p.name == name), None)
+        is_free = found is None or (found.name in filled and not found.by_name)
         if found is not None and found.name in filled and found.by_name:
             _refuse(signature, positional, f"got multiple values for argument {name!r}", name)
-        if (found is None or not found.by_name) and not signature.takes_any_name:
+        if is_free and not signature.takes_any_name:
             _refuse(signature, positional, f"got an unexpected keyword argument {name!r}", name)
     missing = [
         p
         for p in signature.parameters
-        if p.is_required and p.name not in filled and not (p.by_name and p.name in arguments)
+        if p.is_required and p.name not in filled and p.name not in arguments
     ]
     if missing:
         kind = "positional" if missing[0].by_position else "keyword-only"

@@ -33,6 +33,8 @@ there for the next. All at once take twice the time."""
 _Cells = Callable[[int, int], list[Any]]
 """The values of a column from one row up to another."""
 
+_FLOAT_BYTES = 8
+
 _COARSE_FROM = float(1 << 19)
 """From here on neighbouring floats are more than 1e-10 apart: rounding changes nothing."""
 
@@ -72,9 +74,19 @@ def _array(walk: Walk, v: Any, path: Path, depth: int, np: Any) -> Any:
     if kind not in "biufSUO":
         raise NotJson(advice(v, path))
     listed = v.tolist()
-    if isinstance(listed, (np.ndarray, np.generic)):  # longdouble stays what it is
-        listed = float(v) if isinstance(v, np.generic) else v.astype(float).tolist()
+    if isinstance(listed, np.generic):  # longdouble stays what it is
+        return _long(walk, listed, np)
     return walk.plain(listed, path, depth)
+
+
+def _long(walk: Walk, v: Any, np: Any) -> Any:
+    """A longdouble: a whole number with all digits, else the nearest float."""
+    with np.errstate(over="ignore", under="ignore"):
+        nearest = float(v)
+    if nearest == v or not np.isfinite(v):
+        return plain_float(nearest, walk.keep)
+    whole = int(v)
+    return whole if whole == v else plain_float(nearest, walk.keep)
 
 
 def _times(walk: Walk, v: Any, path: Path, depth: int, np: Any) -> Any:
@@ -185,7 +197,7 @@ def _column(walk: Walk, s: Any, path: Path, depth: int) -> list[Any]:
 def _cells(walk: Walk, s: Any, path: Path, depth: int, rounded: bool) -> _Cells:
     kind = getattr(s.dtype, "kind", "O")
     is_numpy = not hasattr(s.dtype, "na_value")
-    if is_numpy and kind == "f":
+    if is_numpy and kind == "f" and s.dtype.itemsize <= _FLOAT_BYTES:
         values = s.to_numpy(dtype=float, copy=rounded)
         if rounded:
             fine = abs(values) < _COARSE_FROM

@@ -55,6 +55,26 @@ def test_a_parameter_that_the_function_lacks_is_its_own_type_error(anywhere: Eng
     assert "scale" in failure.message
 
 
+def test_what_is_taken_by_position_alone_is_given_so(anywhere: Engine) -> None:
+    """The caller names his arguments, and need not know how the function is written."""
+    given = {"x": 2, "z": 4}
+    for source in (
+        "def f(i, x, y=3, z=0, /): return [i, x, y, z]",
+        "def f(i, x, /, y=3, *, z): return [i, x, y, z]",
+        "import os\ndef f(i, x, y=3, z=0, /, *more): return [i, x, y, z, *more]",
+    ):
+        record = anywhere.run(source, count=3, parameters=given)
+        assert record.returned == {i: [i, 2, 3, 4] for i in range(1, 4)}
+    alone = "def f(x, z, /, **more): return [x, z, more]"
+    assert anywhere.run(alone, indexed=False, start=0, parameters=given).value == [2, 4, {}]
+
+
+def test_what_is_missing_by_position_is_told_by_python(anywhere: Engine) -> None:
+    failure = anywhere.run("def f(i, x, /): return x").failure
+    assert failure.type == "TypeError"
+    assert "missing 1 required positional argument: 'x'" in failure.message
+
+
 def test_without_an_index_the_function_gets_parameters_alone(anywhere: Engine) -> None:
     record = anywhere.run(
         "def f(a, b=2): return [a, b]", indexed=False, start=0, parameters={"a": 1}

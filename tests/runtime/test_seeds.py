@@ -139,6 +139,13 @@ def test_what_a_call_draws_does_not_shift_the_next(anywhere: Engine) -> None:
     assert greedy.texts != modest.texts
 
 
+def test_a_generator_is_given_by_position_where_it_has_to_be(engine: Engine) -> None:
+    plain = engine.run("def f(i, rng): return rng.random()", seed=4, count=3)
+    for head in ("i, rng, /", "i, x=1, rng=None, /", "i, rng, x=1, /"):
+        record = engine.run(f"def f({head}): return rng.random()", seed=4, count=3)
+        assert record.returned == plain.returned
+
+
 def test_a_parameter_named_rng_is_the_callers(anywhere: Engine) -> None:
     assert anywhere.run("def f(i, rng): return rng", parameters={"rng": 5}).value == 5
 

@@ -9,7 +9,13 @@ import pytest
 from fanfold_server.model.outcome import FailureKind
 from tests.runtime.bench import Engine
 
-PROLOGUE = "import numpy as np\nimport pandas as pd\nimport enum\n"
+PROLOGUE = """
+import enum
+from decimal import Decimal
+from fractions import Fraction
+import numpy as np
+import pandas as pd
+"""
 
 EXAMPLES = {
     "np.float64(1.5)": "1.5",
@@ -24,6 +30,13 @@ EXAMPLES = {
     "np.array(['a', None, 1], dtype=object)": '["a",null,1]',
     "np.ma.masked_array([1, 2], [False, True])": "[1,null]",
     "np.longdouble(1.5)": "1.5",
+    "np.longdouble(2) ** 1100 == 2**1100 and np.longdouble(2) ** 1100": str(2**1100),
+    "[np.longdouble('nan'), -np.longdouble('inf')]": "[null,null]",
+    "np.array([1.5, np.longdouble(2) ** 1100], dtype=np.longdouble)": f"[1.5,{2**1100}]",
+    "pd.DataFrame({'a': np.array([1 / 3, 2.0], dtype=np.longdouble)})": '[{"a":0.3333333333},'
+    '{"a":2}]',
+    "pd.Series(np.array([np.longdouble(2) ** 1100]))": f"[{2**1100}]",
+    "pd.DataFrame({'a': [Decimal(10) ** 400, Decimal('0.1')]})": f'[{{"a":{10**400}}},{{"a":0.1}}]',
     "np.datetime64('2026-01-02')": '"2026-01-02"',
     "np.array(['2026-01-02', 'NaT'], dtype='M8[D]')": '["2026-01-02",null]',
     "np.timedelta64(90, 's')": "90",
@@ -77,6 +90,9 @@ def test_a_value_of_a_library_is_plain_json(engine: Engine, value: str) -> None:
     [
         ("np.array([1j])", "real and the imaginary part"),
         ("np.complex128(1j)", "real and the imaginary part"),
+        ("1j", "real and the imaginary part"),
+        ("Fraction(10**400, 3)", "float(...) of it"),
+        ("Decimal('1E+5000')", "a Decimal of 5001 digits"),
         ("pd.DataFrame([[1, 2]], columns=['a', 'a'])", "two columns named 'a'"),
         ("pd.DataFrame({'a': [{1}]})", "result.'a'..0. an object of type set"),
         ("pd.DataFrame({'a': [1]}).groupby('a')", "DataFrameGroupBy"),

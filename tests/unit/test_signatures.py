@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fanfold_runtime.placing import placed
 from fanfold_server.model.errors import InvalidArguments
 from fanfold_server.service.signatures import Signatures, schema_of, signature_of
 from tests.fakes.words import script_of
@@ -48,7 +49,7 @@ def heads(draw: st.DrawFn) -> str:
 
 
 @given(heads(), st.sets(st.sampled_from([*NAMES, "other"])), st.integers(0, 1))
-def test_refused_is_what_python_refuses_and_nothing_else(
+def test_refused_is_what_the_runtime_refuses_and_nothing_else(
     head: str, names: set[str], positional: int
 ) -> None:
     """The law on which the check stands: it may not forbid a call that would have worked."""
@@ -57,12 +58,34 @@ def test_refused_is_what_python_refuses_and_nothing_else(
     exec(source, namespace)  # noqa: S102  # the model is Python itself
     arguments: dict[str, Any] = dict.fromkeys(names, 1)
     said = check(source, positional, **arguments)
+    first, named = placed(namespace["f"], (7,) * positional, arguments)
     try:
-        namespace["f"](*[7] * positional, **arguments)
+        namespace["f"](*first, **named)
     except TypeError:
         assert said is not None
     else:
         assert said is None
+
+
+@given(heads(), st.sets(st.sampled_from(NAMES)), st.integers(0, 1))
+def test_how_a_parameter_is_taken_is_no_matter_of_the_caller(
+    head: str, names: set[str], positional: int
+) -> None:
+    """A function means the same with and without the `/` among its parameters."""
+    namespace: dict[str, Any] = {}
+    strict = head.replace(", **kwargs", "").replace("**kwargs", "")
+    exec(f"def f({strict}):\n    return locals()\n", namespace)  # noqa: S102
+    lenient = strict.replace("/, ", "").replace("/", "")
+    exec(f"def g({lenient}):\n    return locals()\n", namespace)  # noqa: S102
+    arguments: dict[str, Any] = dict.fromkeys(names, 1)
+    first, named = placed(namespace["f"], (7,) * positional, arguments)
+    try:
+        expected = namespace["g"](*[7] * positional, **arguments)
+    except TypeError:
+        with pytest.raises(TypeError):
+            namespace["f"](*first, **named)
+    else:
+        assert namespace["f"](*first, **named) == expected
 
 
 @pytest.mark.parametrize(

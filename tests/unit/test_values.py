@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import enum
+import fractions
 import json
 import math
 import re
@@ -138,6 +139,22 @@ def test_a_whole_float_loses_its_point_or_keeps_it_as_asked(value: float) -> Non
             assert b"." in exact or b"e" in exact
 
 
+@given(encoder=encoders, value=st.decimals() | st.integers().map(decimal.Decimal))
+def test_a_decimal_is_the_same_number_or_the_nearest(
+    encoder: Encoder, value: decimal.Decimal
+) -> None:
+    """Whole numbers keep all digits, as ints do; of fractions, JSON's readers make floats."""
+    if value.is_snan():
+        return
+    text = encoder.one(value)
+    if not value.is_finite():
+        assert text == b"null"
+    elif value == value.to_integral_value():
+        assert decimal.Decimal(text.decode()) == value
+    else:
+        assert float(text) == float(value)
+
+
 @pytest.mark.parametrize("library", [None, orjson])
 @pytest.mark.parametrize(
     ("value", "text"),
@@ -153,6 +170,14 @@ def test_a_whole_float_loses_its_point_or_keeps_it_as_asked(value: float) -> Non
         (datetime.datetime(2026, 1, 2, 3, tzinfo=datetime.UTC), '"2026-01-02T03:00:00+00:00"'),
         (datetime.timedelta(seconds=90), "90"),
         (decimal.Decimal("1.50"), "1.5"),
+        (decimal.Decimal("0.1"), "0.1"),
+        (decimal.Decimal(1) / 3, "0.3333333333333333"),
+        (decimal.Decimal("NaN"), "null"),
+        (decimal.Decimal("-Infinity"), "null"),
+        (decimal.Decimal("1E-400"), "0"),
+        (decimal.Decimal(-12345678901234567890), "-12345678901234567890"),
+        (decimal.Decimal("1E+400"), "1" + "0" * 400),
+        ([decimal.Decimal("1E+400")], "[1" + "0" * 400 + "]"),
         (uuid.UUID(int=1), '"00000000-0000-0000-0000-000000000001"'),
         (Text("truth"), '"truth"'),
         ("é\u2028\x7f\x1f", '"é\u2028\x7f\\u001f"'),
@@ -205,6 +230,10 @@ odd = (
             frozenset(),
             Ellipsis,
             decimal.Decimal("sNaN"),
+            decimal.Decimal("1E+5000"),
+            decimal.Decimal("1E+999999999999"),
+            decimal.Decimal("1" * 400 + ".5"),
+            fractions.Fraction(10**400, 3),
             10**5000,
             {(1, 2): 3},
             {1: "a", "1": "b"},
