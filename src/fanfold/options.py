@@ -48,6 +48,8 @@ class Options:
         canary: of a job: run the first call alone, and the rest only if it returns.
         comments: of a job: what it is for.
         source: the registered database that a query is for; the server's own tables without it.
+        charset: of a file of text that is given as rows, such as "windows-1252"; by default UTF-8,
+            or what its byte order mark says.
         result_table: have the result written as a table of this name, for later queries; a mapping
             such as `{"name": "SCORES", "overwrite": True}` replaces one that is there. The run is a
             job then, as with the next two, also where its value is waited for.
@@ -73,6 +75,7 @@ class Options:
     canary: bool | None = None
     comments: str | None = None
     source: str | None = None
+    charset: str | None = None
     result_table: str | Mapping[str, object] | None = None
     stop_when: Mapping[str, object] | None = None
     callback_url: str | None = None

@@ -193,7 +193,7 @@ class Runs(Part[D], Generic[D, R]):
         if isinstance(data, str):
             body["input"] = data
             return (yield from self._finish(Run(name, script, owner, body, self._options)))
-        body["input"] = yield from uploads.keep(self._session, data)
+        body["input"] = yield from uploads.keep(self._session, data, self._options.charset)
         body["source"] = _OWN_TABLES  # whatever database is the default, or was named
         try:
             return (yield from self._finish(Run(name, script, owner, body, self._options)))

@@ -28,6 +28,8 @@ FORMS = {
     ".arrow": "arrow",
     ".feather": "arrow",
 }
+TEXT_FORMS = ("csv", "ndjson")
+"""Those that have a charset."""
 
 
 def request_for(
@@ -75,10 +77,10 @@ def request_for(
     )
 
 
-def keep(session: Session, data: Any) -> Steps[str]:
-    """Load a DataFrame as a table that is there for one run; give the table's name."""
+def keep(session: Session, data: Any, charset: str | None) -> Steps[str]:
+    """Load a DataFrame or a file as a table that is there for one run; give the table's name."""
     name = f"adhoc_{uuid.uuid4().hex}"
-    yield from session.send(request_for(name, data))
+    yield from session.send(request_for(name, data, charset=charset))
     return name
 
 

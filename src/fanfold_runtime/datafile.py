@@ -19,6 +19,8 @@ from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Any
 
+from fanfold_runtime.charsets import TEXT_FORMS, NotText, in_utf8
+
 _DELIMITERS = (",", ";", "\t", "|")
 _MAX_HEADER = 1 << 20
 _ARROW_FILE = b"ARROW1"
@@ -53,9 +55,10 @@ def cut(spec: dict[str, Any], folder: str) -> Cut:
     """Read a file and write what the workers map.
 
     Args:
-        spec: `path` and `form` (csv, parquet, ndjson, arrow) of the file; `rows` of a chunk, or
-            columns `by` which there are groups, and `order`, by which the input is sorted first;
-            all empty for one call.
+        spec: `path` and `form` (csv, parquet, ndjson, arrow) of the file, and of text its
+            `charset`, empty if it is UTF-8 or says so itself; `rows` of a chunk, or columns
+            `by` which there are groups, and `order`, by which the input is sorted first; all
+            empty for one call.
         folder: to write to.
 
     Raises:
@@ -70,12 +73,15 @@ def cut(spec: dict[str, Any], folder: str) -> Cut:
             "rows need pyarrow and pandas, which %s does not have (%s): name an interpreter that "
             "has them with --python" % (sys.executable, exc)
         ) from None
+    path, form = spec["path"], spec["form"]
     try:
-        table = _read(pa, spec["path"], spec["form"])
-        if spec["form"] in {"csv", "ndjson"}:
-            table = _exact(pa, table, spec["path"], spec["form"])
-        table = _decoded(pa, table, spec["form"])
-    except (pa.ArrowException, OSError) as exc:
+        if form in TEXT_FORMS:
+            path = in_utf8(path, spec["charset"], folder)
+        table = _read(pa, path, form)
+        if form in TEXT_FORMS:
+            table = _exact(pa, table, path, form)
+        table = _decoded(pa, table, form)
+    except (pa.ArrowException, OSError, NotText) as exc:
         what = "%s cannot be read as %s" % (os.path.basename(spec["path"]), spec["form"])
         raise Unusable("%s: %.300s" % (what, exc)) from None
     starts: list[int] | None = None

@@ -233,6 +233,43 @@ def test_arguments_are_refused_as_by_the_server_and_before_anything_runs(
         assert "loaded" not in here.stderr
 
 
+@pytest.mark.parametrize("form", ["csv", "ndjson"])
+@pytest.mark.parametrize(
+    ("codec", "said"),
+    [
+        ("cp1252", ("--charset", "windows-1252")),
+        ("iso8859-15", ("--charset", "ISO-8859-15")),
+        ("utf-16-le", ("--charset", "utf-16le")),
+        ("gb18030", ("--charset", "gbk")),
+        ("utf-16", ()),
+        ("utf-8-sig", ()),
+        ("utf-8-sig", ("--charset", "utf-8")),
+    ],
+)
+def test_text_in_any_charset_is_read_alike(
+    run: Run, tmp_path: Path, form: str, codec: str, said: tuple[str, ...]
+) -> None:
+    text = "wört,n\né,1\n" if form == "csv" else '{"wört":"é","n":1}\n'
+    (tmp_path / f"words.{form}").write_text(text, encoding=codec)
+    here, there = both(run, "seen.py", "--data", f"words.{form}", *said, *FRAME)
+    assert here.stdout == there.stdout
+    assert json.loads(here.stdout)["text"] == [["é", "1"]]
+
+
+def test_text_that_is_not_in_its_charset_is_refused_by_the_byte(run: Run, tmp_path: Path) -> None:
+    """A library would make bytes of such a column, without a word."""
+    (tmp_path / "words.csv").write_bytes(b"w\nplain\nk\xf6nnen\n")
+    asked = ("seen.py", "--data", "words.csv")
+    for place, status in (("--local", "--python", PYTHON), 1), ((), 3):
+        done = run(*place, *asked, status=status)
+        assert "byte 9 (0xf6), in line 3, is no character" in done.stderr
+        done = run(*place, *asked, "--charset", "klingon", status=status)
+        assert "klingon" in done.stderr
+    for name in ("select 1", "seen.py"):
+        refused = run("seen.py", "--data", name, "--charset", "utf-8", status=2)
+        assert ".csv or .ndjson" in refused.stderr
+
+
 def test_what_does_not_fit_says_what_would(run: Run, bare: str, tmp_path: Path) -> None:
     (tmp_path / "broken.parquet").write_text("no")
     data = ("--local", "--python", PYTHON, "seen.py", "--data")

@@ -195,6 +195,45 @@ def test_what_floats_would_round_is_named(
     assert ada.get("/api/v1/tables/W_NO").status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("rows", "column", "number"),
+    [
+        (['{"a":1.5,"A":9007199254740993}', '{"a":2.5,"A":2.5}'], "A_1", "9007199254740993"),
+        (['{"A":1.5,"a":9007199254740993}', '{"A":2.5,"a":2.5}'], "a_1", "9007199254740993"),
+        (['{"/a~":1.5,"/A~":9007199254740993}', '{"/A~":2.5}'], "/A~_1", "9007199254740993"),
+        (['{"a_1":1,"a":1,"A":9007199254740993}', '{"A":2.5}'], "A_1_1", "9007199254740993"),
+    ],
+)
+def test_names_that_differ_by_case_alone_hide_no_number(
+    ada: Caller, rows: list[str], column: str, number: str
+) -> None:
+    """They are two names in JSON and one in SQL, so that the second gets another there."""
+    headers = {"Content-Type": NDJSON}
+    answer = ada.put("/api/v1/tables/W_CASE", content="\n".join(rows), headers=headers)
+    assert (answer.status_code, answer.json()["errorCode"]) == (400, 2047), answer.text
+    assert answer.json()["column"] == column
+    assert number in answer.json()["errorMessage"]
+
+
+def test_inside_of_values_they_are_refused(ada: Caller) -> None:
+    rows, headers = '{"x":{"a":1,"A":2}}', {"Content-Type": NDJSON}
+    answer = ada.put("/api/v1/tables/W_CASE", content=rows, headers=headers)
+    assert (answer.status_code, answer.json()["errorCode"]) == (400, 2047)
+    assert '"A"' in answer.json()["errorMessage"]
+    assert "ignore_errors" not in answer.json()["errorMessage"]
+
+
+def test_names_that_only_look_like_that_are_themselves(ada: Caller) -> None:
+    rows = ['{"a":9007199254740993,"a_1":1.5,"B":null}', '{"a":1,"a_1":2.5,"x":{"a_1":1.5}}']
+    rows += ['{"x":{"a":9007199254740993}}', '{"A_1":12345678901234567890123}']
+    headers = {"Content-Type": NDJSON}
+    answer = ada.put("/api/v1/tables/W_CASE", content="\n".join(rows), headers=headers)
+    assert answer.is_success, answer.text
+    shown = ada.get("/api/v1/tables/W_CASE/preview").json()
+    assert shown[0]["a"] == 9007199254740993
+    assert shown[3]["A_1_1"] == 12345678901234567890123
+
+
 # ------------------------------------------------------------------------------- out, and in again
 
 

@@ -49,12 +49,14 @@ class Data:
     Attributes:
         rows: of a chunk.
         by, order: names of columns, separated by commas.
+        charset: of text; empty for UTF-8, or what its byte order mark says.
     """
 
     file: Path
     rows: int | None = None
     by: str = ""
     order: str = ""
+    charset: str = ""
 
     @property
     def verb(self) -> str:
@@ -105,6 +107,7 @@ def run(
             "rows": data.rows or 0,
             "by": data.by,
             "order": data.order,
+            "charset": data.charset,
         }
         spec["input_type"] = _input_type(control)
         spec["na_omit"] = str(control.get("oml_na_omit", "")).lower() in {"true", "1"}

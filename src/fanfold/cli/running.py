@@ -16,7 +16,7 @@ from fanfold.client import Client
 from fanfold.faults import Detached
 from fanfold.jobs import Job
 from fanfold.transport import Blocking
-from fanfold.uploads import FORMS
+from fanfold.uploads import FORMS, TEXT_FORMS
 from fanfold.values import decode, images_in
 
 _ALL = "all"
@@ -44,6 +44,10 @@ _FOR_SERVERS = (
     "--data",
     metavar="QUERY|FILE",
     help="Give it rows: a SELECT, a table's name, or a file (.csv, .parquet, .ndjson, .arrow).",
+)
+@click.option(
+    "--charset",
+    help="Of a file of text, such as windows-1252.  [default: UTF-8, or its byte order mark's]",
 )
 @click.option("--rows", type=click.IntRange(1), metavar="N", help="… by chunks of N: row-apply.")
 @click.option("--group-by", metavar="COLUMNS", help="… by groups: group-apply.")
@@ -128,6 +132,7 @@ def _run_there(client: Client, script: str, *, as_json: bool, **told_: Any) -> N
         call_timeout_s=told_["call_timeout"],
         comments=told_["comments"],
         source=told_["source"],
+        charset=told_["charset"],
         result_table=_table(told_),
     )
     verb, arguments = _call(told_)
@@ -217,14 +222,7 @@ def _finish(verb: str, answer: dict[str, Any], images: Path | None, *, as_json: 
 
 def _check(*, local: bool, **told_: Any) -> None:
     """Refuse what does not go together, before anything is sent."""
-    if told_["times"] is not None and told_["data"] is not None:
-        raise click.UsageError("--times and --data do not go together: indexes, or rows.")
-    for name in ("rows", "group_by", "order_by"):
-        if told_[name] is not None and told_["data"] is None:
-            flag = "--" + name.replace("_", "-")
-            raise click.UsageError(f"{flag} says how rows are cut: say which with --data.")
-    if told_["rows"] is not None and told_["group_by"] is not None:
-        raise click.UsageError("--rows and --group-by do not go together: chunks, or groups.")
+    _check_data(**told_)
     if told_["overwrite"] and told_["result_table"] is None:
         raise click.UsageError(
             "--overwrite says how a table is written: name it with --result-table."
@@ -242,6 +240,20 @@ def _check(*, local: bool, **told_: Any) -> None:
             if told_[name]:
                 flag = {"detached": "async", "environment": "env"}.get(name, name.replace("_", "-"))
                 raise click.UsageError(f"--{flag} needs a server, and --local has none.")
+
+
+def _check_data(**told_: Any) -> None:
+    """Refuse what does not go with the rows, or with none."""
+    if told_["times"] is not None and told_["data"] is not None:
+        raise click.UsageError("--times and --data do not go together: indexes, or rows.")
+    for name in ("rows", "group_by", "order_by"):
+        if told_[name] is not None and told_["data"] is None:
+            flag = "--" + name.replace("_", "-")
+            raise click.UsageError(f"{flag} says how rows are cut: say which with --data.")
+    if told_["rows"] is not None and told_["group_by"] is not None:
+        raise click.UsageError("--rows and --group-by do not go together: chunks, or groups.")
+    if told_["charset"] is not None and not _is_text(told_["data"]):
+        raise click.UsageError("--charset is of a file of text: give --data a .csv or .ndjson.")
 
 
 def _call(told_: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -304,12 +316,17 @@ def _local_data(told_: dict[str, Any]) -> here.Data | None:
     if told_["data"] is None:
         return None
     by, order = told_["group_by"] or "", told_["order_by"] or ""
-    return here.Data(Path(told_["data"]), told_["rows"], by, order)
+    charset = told_["charset"] or ""
+    return here.Data(Path(told_["data"]), told_["rows"], by, order, charset)
 
 
 def _is_data(data: str) -> bool:
     """Tell a file of rows from a query and from a table's name."""
     return Path(data).suffix.lower() in FORMS and Path(data).is_file()
+
+
+def _is_text(data: str | None) -> bool:
+    return data is not None and _is_data(data) and FORMS[Path(data).suffix.lower()] in TEXT_FORMS
 
 
 def _is_file(script: str) -> bool:

@@ -8,7 +8,7 @@ again, which is rarely necessary: only where the floats are large enough to have
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from math import isfinite
 from typing import Any, Final
@@ -29,6 +29,7 @@ _LONG_WHOLE: Final = r"\s*[+-]?\d{16,}\s*"
 _LONG: Final = r"\d{16}"
 _AT_ONCE: Final = 1000
 _SHOWN: Final = 40
+_LATER: Final = "_1"
 
 Texts = Callable[[str], str]
 """Of a column's name the SQL that reads that column alone, as text."""
@@ -50,6 +51,23 @@ def keep_whole(connection: duckdb.DuckDBPyConnection, table: str, texts: Texts) 
             lost = _lost_inside(connection, name, kind, texts)
             if lost is not None:
                 raise _refusal(name, lost)
+
+
+def names_sent(name: str, names: Sequence[str]) -> list[str]:
+    """List what a column may be called in JSON; its own name first.
+
+    Names that differ only by case are two in JSON and one in SQL, so DuckDB calls the later one by
+    a longer name: "A" beside "a" becomes "A_1". Inside of values it refuses them.
+    """
+    found, others = [name], {other.casefold() for other in names if other != name}
+    shorter = name
+    while shorter.endswith(_LATER):
+        shorter = shorter.removesuffix(_LATER)
+        if shorter in names:  # that one is itself, and this one is what it is called
+            break
+        if shorter.casefold() in others:
+            found.append(shorter)
+    return found
 
 
 def _lost(connection: duckdb.DuckDBPyConnection, table: str, name: str, texts: Texts) -> str | None:

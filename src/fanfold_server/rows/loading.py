@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from fanfold_server.model.errors import InvalidTable, QueryTimedOut, QueryTooLarge
 from fanfold_server.model.rows import DataFormat
-from fanfold_server.rows.exactness import keep_whole
+from fanfold_server.rows.exactness import keep_whole, names_sent
 from fanfold_server.rows.gate import quoted
 from fanfold_server.rows.instance import TABLE, literal, lock
 
@@ -26,6 +26,13 @@ _MADE = f"made.main.{TABLE}"
 _ARROW_FILE = b"ARROW1"
 _STREAM = "fanfold_stream"
 _MAX_MESSAGE = 600
+_ADVICE = (
+    "Possible fixes:",
+    "Possible Solution:",
+    ", try ignore_errors",
+    "\n\nLINE ",
+    "\nLINE ",
+)
 _MAX_HEADER = 1 << 20
 _BOM = b"\xef\xbb\xbf"
 _DELIMITERS = (",", ";", "\t", "|")
@@ -101,20 +108,26 @@ def _fill(connection: duckdb.DuckDBPyConnection, data: Path, form: DataFormat) -
         case DataFormat.NDJSON:
             reader = f"read_json({literal(str(data))}, format = 'newline_delimited', records = true"
             _create_guessing(connection, reader)
-            keep_whole(
-                connection,
-                _MADE,
-                lambda name: (
-                    f"SELECT {quoted(name)} FROM {reader}, "
-                    f"columns = {{{literal(name)}: 'VARCHAR'}})"
-                ),
-            )
+            names = connection.sql(f"SELECT * FROM {_MADE} LIMIT 0").columns
+            keep_whole(connection, _MADE, lambda name: _json_texts(data, reader, name, names))
         case DataFormat.PARQUET:
             _create(connection, f"read_parquet({literal(str(data))})")
         case DataFormat.ARROW:
             with _arrow(data) as reader:
                 connection.register(_STREAM, reader)
                 _create(connection, _STREAM)
+
+
+def _json_texts(data: Path, reader: str, name: str, names: Sequence[str]) -> str:
+    """Ask for one column of JSON lines as it is written."""
+    sent = names_sent(name, names)
+    if len(sent) == 1:
+        columns = f"{{{literal(name)}: 'VARCHAR'}}"
+        return f"SELECT {quoted(name)} FROM {reader}, columns = {columns})"
+    pointers = ("/" + each.replace("~", "~0").replace("/", "~1") for each in sent)
+    texts = ", ".join(f"json ->> {literal(pointer)}" for pointer in pointers)
+    rows = f"SELECT coalesce({texts}) AS {quoted(name)} FROM read_ndjson_objects"
+    return f"SELECT * FROM ({rows}({literal(str(data))}))"
 
 
 def _header(data: Path) -> tuple[bytes, int]:
@@ -190,7 +203,13 @@ def _describe(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, An
 def _plain(exc: Exception, data: Path) -> str:
     """Take the server's paths, our own SQL and DuckDB's advice on options out of a message."""
     text = str(exc).replace(str(data), "the data")
-    for end in ("Possible fixes:", "Possible Solution:", "\n\nLINE ", "\nLINE "):
+    for end in (
+        "Possible fixes:",
+        "Possible Solution:",
+        ", try ignore_errors",
+        "\n\nLINE ",
+        "\nLINE ",
+    ):
         text = text.split(end)[0]
     return text.strip()[:_MAX_MESSAGE]
 
