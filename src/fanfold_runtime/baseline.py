@@ -11,6 +11,8 @@ from fanfold_runtime.figures import Figures
 from fanfold_runtime.fingerprint import MODULES, Fingerprint
 from fanfold_runtime.imports import Watcher
 from fanfold_runtime.libraries import Libraries
+from fanfold_runtime.loggers import Loggers
+from fanfold_runtime.modules import Modules
 from fanfold_runtime.threads import Threads
 
 
@@ -21,6 +23,8 @@ class Baseline:
         figures: captures what is drawn.
         functions: those that must not be replaced.
         libraries: settings that are put back.
+        loggers: what is put back of `logging`.
+        modules: the ways to them, which are put back.
         threads: how many they use.
     """
 
@@ -31,4 +35,6 @@ class Baseline:
         for name in MODULES:
             watcher.on(name, self.functions.add)
         self.libraries = Libraries(watcher)
+        self.loggers = Loggers()
+        self.modules = Modules()
         self.threads = Threads()

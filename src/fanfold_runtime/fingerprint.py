@@ -26,7 +26,15 @@ _CLASSES = {
 }
 
 _MENDED = {
-    "sys": ("breakpointhook", "displayhook", "excepthook", "stderr", "stdin", "stdout"),
+    "sys": (
+        "breakpointhook",
+        "displayhook",
+        "excepthook",
+        "stderr",
+        "stdin",
+        "stdout",
+        "unraisablehook",
+    ),
     "threading": ("excepthook",),
     "warnings": ("formatwarning", "showwarning"),
     "matplotlib": ("use",),

@@ -1,7 +1,8 @@
 """Puts the process back after a run, so that the next run of the same owner starts as the first.
 
 What can be put back is put back: working directory, environment, umask, streams, warnings, signals
-and timers, hooks and limits of the interpreter, locale, logging, and the settings of libraries.
+and timers, hooks and limits of the interpreter, locale, logging, ways to modules, and the settings
+of libraries.
 What cannot makes the worker unfit: threads, child processes, descriptors and directories that were
 left, limits of the process, library functions that were replaced, memory that was not given back.
 """
@@ -14,7 +15,6 @@ import decimal
 import fcntl
 import gc
 import locale
-import logging
 import os
 import resource
 import signal
@@ -44,6 +44,10 @@ _LIMITS = [getattr(resource, name) for name in dir(resource) if name.startswith(
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 _DESCRIPTORS = "/proc/self/fd"
 
+_get_digits: Any = getattr(sys, "get_int_max_str_digits", int)
+_set_digits: Any = getattr(sys, "set_int_max_str_digits", int)
+"""New in security releases of each Python."""
+
 
 class Restorer:
     """Knows how the process looked before the first run.
@@ -55,16 +59,17 @@ class Restorer:
 
     def __init__(self, output: Output, baseline: Baseline) -> None:
         self._output = output
-        self._functions = baseline.functions
-        self._libraries = baseline.libraries
+        self._baseline = baseline
         self._ours = [(vars(module), dict(vars(module))) for module in (oml, datastores)]
         self._interpreter = _Interpreter()
         self._threads = _count_threads()
         self._descriptors = _descriptors()
         self._stdin = _identity(0)
+        self._input = sys.stdin
         self._home = os.getcwd()
         self._home_identity = _identity(self._home)
         self._temporary = Temporary()
+        self._emptied = {self._home, os.environ.get("HOME", self._home), *self._temporary.names}
         self._limits = _limits()
         self._priority = os.getpriority(os.PRIO_PROCESS, 0)
         self._resident = _resident_bytes()
@@ -84,8 +89,11 @@ class Restorer:
                 return reason
             self._output.restore()
             os.chdir(self._home)
+            self._baseline.libraries.restore()
             self._interpreter.restore()
-            self._libraries.restore()
+            self._baseline.modules.restore(self._emptied)
+            self._baseline.loggers.restore()
+            self._baseline.threads.hold()
             for now, before in self._ours:
                 if now != before:
                     now.clear()
@@ -96,7 +104,7 @@ class Restorer:
 
     def _reasons(self) -> Iterator[str]:
         """Yield why the worker is unfit, cheap questions first."""
-        changed = self._functions.changed()
+        changed = self._baseline.functions.changed()
         if changed:
             yield changed
         if _count_threads() != self._threads and not self._threads_end():
@@ -104,7 +112,7 @@ class Restorer:
         with suppress(ChildProcessError):
             os.waitpid(-1, os.WNOHANG)
             yield "a child process was left"
-        if _identity(0) != self._stdin:
+        if _identity(0) != self._stdin or self._input.closed:
             yield "stdin was closed or replaced"
         now = _descriptors()
         if now != self._descriptors:
@@ -148,37 +156,17 @@ class _Interpreter:
         self._environ = os.environ
         self._variables = dict(os.environ)
         self._encoded = dict(os.environ._data)  # type: ignore[attr-defined]  # noqa: SLF001
-        self._zone = time.tzname
-        self._lists = [
-            (sys, name, getattr(sys, name), list(getattr(sys, name)))
-            for name in ("argv", "meta_path", "path", "path_hooks")
-        ]
-        self._attributes = [
-            (owner, name, getattr(owner, name))
-            for owner, name in (
-                (os, "environ"),
-                (sys, "breakpointhook"),
-                (sys, "displayhook"),
-                (sys, "excepthook"),
-                (sys, "unraisablehook"),
-                (threading, "excepthook"),
-                (logging, "raiseExceptions"),
-                (warnings, "filters"),
-                (warnings, "formatwarning"),
-                (warnings, "showwarning"),
-            )
-        ]
+        self._zone = _zone()
         self._filters = list(warnings.filters)
         self._recursion = sys.getrecursionlimit()
         self._switch = sys.getswitchinterval()
+        self._digits = _get_digits()
         self._stack = threading.stack_size()
         self._collecting = gc.get_threshold()
         self._decimals = decimal.getcontext().copy()
         self._locale = locale.setlocale(locale.LC_ALL)
         self._handlers = {int(n): _signal.getsignal(n) for n in signal.valid_signals()}
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-        self._log_level = logging.root.level
-        self._log_handlers = list(logging.root.handlers)
         self._processors = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 
     def keep_variables(self, variables: dict[str, str]) -> None:
@@ -187,14 +175,6 @@ class _Interpreter:
         self._encoded = dict(self._environ._data)  # type: ignore[attr-defined]  # noqa: SLF001
 
     def restore(self) -> None:
-        for owner, name, value in self._attributes:
-            if getattr(owner, name, None) is not value:
-                setattr(owner, name, value)
-        for owner, name, held, content in self._lists:
-            if getattr(owner, name, None) is not held:
-                setattr(owner, name, held)
-            if held != content:
-                held[:] = content
         self._restore_variables()
         self._restore_signals()
         os.umask(0o077)
@@ -203,15 +183,17 @@ class _Interpreter:
             warnings.filters[:] = self._filters  # type: ignore[index]  # a list in truth
         sys.setrecursionlimit(self._recursion)
         sys.setswitchinterval(self._switch)
+        if _get_digits() != self._digits:
+            _set_digits(self._digits)
         threading.stack_size(self._stack)
         sys.settrace(None)
         sys.setprofile(None)
         gc.enable()
+        gc.set_debug(0)
         gc.set_threshold(*self._collecting)
         decimal.setcontext(self._decimals.copy())
         if locale.setlocale(locale.LC_ALL) != self._locale:
             locale.setlocale(locale.LC_ALL, self._locale)
-        self._restore_logging()
         _forget_event_loop()
 
     def _restore_variables(self) -> None:
@@ -219,21 +201,8 @@ class _Interpreter:
         if self._environ._data != self._encoded:  # type: ignore[attr-defined]  # noqa: SLF001
             self._environ.clear()
             self._environ.update(self._variables)
-        if time.tzname != self._zone:
+        if _zone() != self._zone:
             time.tzset()
-
-    def _restore_logging(self) -> None:
-        """Undo `logging.basicConfig` and its like."""
-        root = logging.root
-        if root.handlers != self._log_handlers:
-            for handler in root.handlers:
-                if handler not in self._log_handlers:
-                    handler.close()
-            root.handlers[:] = self._log_handlers
-        if root.level != self._log_level:
-            root.setLevel(self._log_level)
-        if root.manager.disable:
-            logging.disable(logging.NOTSET)
 
     def _restore_signals(self) -> None:
         for timer in _TIMERS:
@@ -244,6 +213,11 @@ class _Interpreter:
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
         if self._processors and os.sched_getaffinity(0) != self._processors:
             os.sched_setaffinity(0, self._processors)
+
+
+def _zone() -> tuple[object, ...]:
+    """Many zones share their names."""
+    return time.tzname, time.timezone, time.altzone, time.daylight
 
 
 def _forget_event_loop() -> None:

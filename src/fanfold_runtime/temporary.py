@@ -17,7 +17,7 @@ from typing import Any
 
 from fanfold_runtime.removing import remove
 
-_PLACE = "/tmp"  # noqa: S108  # the place itself is meant
+PLACE = "/tmp"  # noqa: S108  # the place itself is meant
 _OWN = "/proc/self/fd/"
 
 
@@ -60,14 +60,20 @@ def _is_open(descriptor: int) -> bool:
 
 
 class Temporary:
-    """What /tmp looked like before the first run; it is as empty after each."""
+    """What /tmp looked like before the first run; it is as empty after each.
+
+    Attributes:
+        names: what it is called, if it is this process's own.
+    """
 
     def __init__(self) -> None:
         try:
-            target = os.readlink(_PLACE)
+            target = os.readlink(PLACE)
         except OSError:  # not ours to empty
             target = ""
         self._descriptor = int(target[len(_OWN) :]) if target.startswith(_OWN) else None
+        own = self._descriptor is not None
+        self.names = (PLACE, os.path.realpath(PLACE)) if own else ()
         self._before = self._look()
 
     def reasons(self) -> Iterator[str]:
@@ -75,8 +81,8 @@ class Temporary:
         if self._look() == self._before:
             return
         with suppress(OSError):
-            for name in os.listdir(_PLACE):
-                path = os.path.join(_PLACE, name)
+            for name in os.listdir(PLACE):
+                path = os.path.join(PLACE, name)
                 if os.path.isdir(path) and not os.path.islink(path):
                     remove(path)
                 else:

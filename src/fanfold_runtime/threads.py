@@ -56,6 +56,13 @@ class Threads:
         for setter in self._setters.values():
             setter(number)
 
+    def hold(self) -> None:
+        """Set the number again where a script may have set another."""
+        if "threadpoolctl" in sys.modules:
+            self._look()
+            for setter in self._setters.values():
+                setter(self.number)
+
     def _look(self) -> None:
         """Find the functions of libraries that have been loaded since the last look."""
         if len(sys.modules) == self._modules:
