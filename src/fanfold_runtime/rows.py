@@ -83,6 +83,9 @@ class Rows:
         files: descriptors of the Arrow file and, with CUT, of the offsets; they are closed.
         flags: of the RUN frame.
 
+    Attributes:
+        last: no call after this one is to be expected: its rows are not converted ahead.
+
     Raises:
         NoArrow: the environment has no pyarrow, numpy or, where it is needed, pandas.
     """
@@ -94,6 +97,7 @@ class Rows:
         reader = self._pa.ipc.open_file(self._pa.BufferReader(self._pa.py_buffer(self._maps[0])))
         self._table: Any = reader.read_all()
         self._offsets = memoryview(self._maps[1]).cast("Q") if flags & p.CUT else None
+        self.last = 1 if self._offsets is None else len(self._offsets) - 1
         self._na_omit = bool(flags & p.NA_OMIT)
         self._as_records = bool(flags & p.AS_RECORDS)
         columns = [_Column(self._pa, self._table.column(i)) for i in range(len(self._table.schema))]
@@ -129,12 +133,14 @@ class Rows:
 
         Small calls are cut out of a block that was converted at once: that costs a call a tenth.
         """
-        ahead = _BLOCK_CELLS // len(self._columns)
-        if self._offsets is None or end - start >= ahead:
+        if self._offsets is None:
             return self._converted(start, end, is_own=True)
         if not self._block[0] <= start <= end <= self._block[1]:
             self._block = (0, -1, None)  # its memory is the next one's
-            last = self._offsets[bisect_right(self._offsets, start + ahead) - 1]  # a call's end
+            ahead = min(start + _BLOCK_CELLS // len(self._columns), self._offsets[self.last])
+            last = self._offsets[bisect_right(self._offsets, ahead) - 1]  # a call's end
+            if last <= end:
+                return self._converted(start, end, is_own=True)
             self._block = (start, last, self._converted(start, last, is_own=False))
         first, _, block = self._block
         if self._as_array:

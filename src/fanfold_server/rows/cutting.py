@@ -28,6 +28,9 @@ from fanfold_server.rows.spooling import MIB, rows_file, too_large, write_offset
 CELLS_A_BATCH = 1 << 22
 ROWS_A_BATCH = 1 << 20
 _ROWS_GATHERED = 1 << 18
+_ROWS_STREAMED = 1 << 16
+"""Rows that are written as they come: so many at a time, while the next are made, from the cache."""
+
 _COLLATED = "collate"
 """A word of queries whose text may sort, and be the same, in ways that its bytes do not tell."""
 
@@ -108,7 +111,7 @@ def run(
             connection.execute("BEGIN TRANSACTION READ ONLY")
         if by:
             relation = connection.sql(_sorted(text, columns, by, order, within=cut.order_within))
-        reader = relation.to_arrow_reader(_rows_a_batch(len(columns)))
+        reader = relation.to_arrow_reader(_rows_streamed(len(columns)))
         rows = _write(reader.schema, reader, path, limit_mib, is_stopped)
         connection.execute("ROLLBACK")
     except duckdb.Error as exc:
@@ -150,7 +153,7 @@ def cut_file(
             order = resolve(columns, cut.order, "orderBy")
             spooled = f"SELECT * FROM {_SPOOLED}"
             text = _sorted(spooled, columns, by, order, within=cut.order_within)
-            reader = connection.sql(text).to_arrow_reader(_rows_a_batch(len(columns)))
+            reader = connection.sql(text).to_arrow_reader(_rows_streamed(len(columns)))
             rows = _write(reader.schema, reader, path, limit_mib, is_stopped)
             connection.unregister(_SPOOLED)
     except duckdb.Error as exc:
@@ -221,6 +224,10 @@ def _sorted(
 
 def _rows_a_batch(columns: int) -> int:
     return max(2048, min(ROWS_A_BATCH, CELLS_A_BATCH // max(columns, 1)))
+
+
+def _rows_streamed(columns: int) -> int:
+    return min(_rows_a_batch(columns), _ROWS_STREAMED)
 
 
 def _write(

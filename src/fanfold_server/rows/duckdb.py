@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 import structlog
@@ -33,6 +33,10 @@ _RESTART_PAUSE_S = 0.2
 _SUFFIX = ".duckdb"
 _SENT = ".sent"
 _OLD_S = 2 * 3600.0
+_INSPECTED: Final = 512
+"""So many texts of queries are remembered with what they name: clients repeat themselves."""
+
+_INSPECTED_LENGTH: Final = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,6 +209,7 @@ class DuckRows:
         self._process = process
         self._catalog = catalog
         self._options = options
+        self._inspected: dict[str, dict[str, Any]] = {}
 
     async def whole(self, query: Query, *, reader: str) -> Rowset:
         return await self._rowset(query, reader, {})
@@ -236,8 +241,19 @@ class DuckRows:
         except errors.DataUnavailable:
             return await self._try(query, reader, cut)
 
+    async def _inspect(self, text: str) -> dict[str, Any]:
+        """Ask what a query names; that follows from its text alone."""
+        found = self._inspected.get(text)
+        if found is None:
+            found = await self._process.ask("inspect", INSPECT_S, text=text)
+            if len(text) <= _INSPECTED_LENGTH:
+                if len(self._inspected) >= _INSPECTED:
+                    self._inspected.clear()
+                self._inspected[text] = found
+        return found
+
     async def _try(self, query: Query, reader: str, cut: dict[str, object]) -> Rowset:
-        found = await self._process.ask("inspect", INSPECT_S, text=query.text)
+        found = await self._inspect(query.text)
         names = [(schema, name) for schema, name in found["references"]]
         placed = await self._catalog.readable(reader, names) if names else []
         for table in placed:
