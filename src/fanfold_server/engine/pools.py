@@ -92,7 +92,12 @@ class Pools:
     @property
     def busy(self) -> int:
         """Workers that are not idle."""
-        return sum(pool.busy for pool in self)
+        busy = 0
+        for pool in self._pools.values():  # asked for at every run: no generator, no list
+            busy += pool.busy
+        for pool in self._leaving:
+            busy += pool.busy
+        return busy
 
     @property
     def is_ready(self) -> bool:
@@ -125,7 +130,9 @@ class Pools:
     ) -> Pool | None:
         key = (owner, environment.label, tier, network.label)
         pool = self._pools.get(key)
-        if pool is not None and pool.zygote.environment == environment:
+        if pool is not None and (
+            pool.zygote.environment is environment or pool.zygote.environment == environment
+        ):
             return pool
         if pool is not None:  # the name stands for another prefix now
             self._leaving.append(self._pools.pop(key))

@@ -91,7 +91,11 @@ class Folders:
             return self._of_version(name or DEFAULT_ENVIRONMENT, version)
         now = time.monotonic()
         if now - self._read_at > FRESH_S:
-            self._known = {e.name: e for e in self._scan()}
+            before = self._known
+            # What is as it was stays the very object: whoever compares it has done so in a moment.
+            self._known = {
+                e.name: before[e.name] if before.get(e.name) == e else e for e in self._scan()
+            }
             self._read_at = now
         found = self._known.get(name or DEFAULT_ENVIRONMENT)
         if found is None:

@@ -20,8 +20,8 @@ from fanfold_server.http.headers import Headers
 CYCLE: Final = "fanfold.cycle"
 """Where the scope holds what `write_whole` needs."""
 
-_STATUS_LINES: Final = {
-    status: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+_STATUS_LINES: Final[dict[int, bytes]] = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
 
 
@@ -58,7 +58,7 @@ def write_whole(
         block: header lines as they are sent, each with its line break.
         body: the whole body.
     """
-    lines = [_STATUS_LINES[HTTPStatus(status)]]
+    lines = [_STATUS_LINES[status]]
     for name, value in (*cycle.default_headers, *headers):
         lines += (name, b": ", value, b"\r\n")
     lines.append(block)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Protocol, assert_never
@@ -27,6 +28,9 @@ from fanfold_server.service.planning import plan
 
 WATCH_AFTER_S = 0.05
 """A run that takes longer than this is watched for its caller's leaving; most are over by then."""
+
+WATCH_PERIOD_S = 0.025
+"""How often it is looked which have."""
 
 
 class CallerLeft(Exception):
@@ -135,6 +139,7 @@ class Applying:
         self._rows = rows
         self._timeout_s = timeout_s
         self._max_answer_bytes = max_answer_bytes
+        self._watches = _Watches()
 
     async def run(
         self, apply: Apply, leaving: Callable[[], Awaitable[None]]
@@ -195,6 +200,7 @@ class Applying:
     ) -> None:
         """Wait for the run, its caller's leaving, or too large an answer."""
         watch = _Watch(running, gathered, self._max_answer_bytes, leaving)
+        self._watches.begin(watch)
         try:
             await running.done
         except asyncio.CancelledError:
@@ -206,10 +212,40 @@ class Applying:
             raise CallerLeft
 
 
+class _Watches:
+    """Has an eye on the runs that go on for a while: one timer for all of them.
+
+    Most are over before it first comes to them, and have cost no timer of their own.
+    """
+
+    def __init__(self) -> None:
+        self._coming: deque[tuple[float, _Watch]] = deque()  # the next to be looked at first
+        self._is_awake = False
+
+    def begin(self, watch: _Watch) -> None:
+        """Look at a run every now and then from now on, until it is over."""
+        loop = asyncio.get_running_loop()
+        self._coming.append((loop.time() + WATCH_AFTER_S, watch))
+        if not self._is_awake:
+            self._is_awake = True
+            loop.call_later(WATCH_AFTER_S, self._look)
+
+    def _look(self) -> None:
+        loop, coming = asyncio.get_running_loop(), self._coming
+        now = loop.time()
+        while coming and coming[0][0] <= now:
+            _, watch = coming.popleft()
+            if watch.look():
+                coming.append((now + WATCH_AFTER_S, watch))
+        self._is_awake = bool(coming)
+        if coming:
+            loop.call_later(WATCH_PERIOD_S, self._look)
+
+
 class _Watch:
     """Stops a run that nobody waits for or whose answer has become too large."""
 
-    __slots__ = ("_gathered", "_leaving", "_max_bytes", "_running", "_task", "_timer", "left")
+    __slots__ = ("_gathered", "_is_over", "_leaving", "_max_bytes", "_running", "_task", "left")
 
     def __init__(
         self,
@@ -223,16 +259,19 @@ class _Watch:
         self._max_bytes = max_bytes
         self._leaving = leaving
         self._task: asyncio.Task[None] | None = None
-        self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._look)
+        self._is_over = False
         self.left = False
 
-    def _look(self) -> None:
+    def look(self) -> bool:
+        """Look at the run; return whether it has to be looked at again."""
+        if self._is_over:
+            return False
         if self._task is None:
             self._task = asyncio.ensure_future(self._wait_for_leaving())
         if self._gathered.size_bytes > self._max_bytes:
             self._running.cancel()
-            return
-        self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._look)
+            return False
+        return True
 
     async def _wait_for_leaving(self) -> None:
         await self._leaving()
@@ -241,6 +280,7 @@ class _Watch:
             self._running.cancel()
 
     def end(self) -> None:
-        self._timer.cancel()
+        """The run is over."""
+        self._is_over = True
         if self._task is not None:
             self._task.cancel()
