@@ -228,8 +228,7 @@ class Worker:
         interrupts, pid = self._interrupts, self._pid
         draws = PYTHON | NUMPY if run.has_rows else run.program.draws
         deadline = began + budget_us * 1e-6 if budget_us else float("inf")
-        if run.rows is not None:
-            run.rows.last = start + count - 1
+        run.expect(start + count - 1)
         for index in range(start, start + count):
             failure: Failure | None = None
             text: bytes | None = None

@@ -144,6 +144,11 @@ class Run:
             return placed(self.function, first, keywords)
         return first, keywords
 
+    def expect(self, last: int) -> None:
+        """Take note that no call after this one is in hand."""
+        if self.rows is not None:
+            self.rows.last = last
+
     def load(self, figures: Figures, interrupts: Interrupts) -> None:
         """Make the function, in a fresh namespace. What fails is kept in `broken`."""
         program = self.program

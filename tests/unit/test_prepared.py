@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from sqlalchemy import (
     Column,
     Connection,
+    DateTime,
     Integer,
     LargeBinary,
     MetaData,
@@ -24,11 +25,12 @@ from sqlalchemy import (
     tuple_,
     update,
 )
+from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.pool import StaticPool
 
+from fanfold_server.store.column_types import Unsigned64, UtcDateTime
 from fanfold_server.store.prepared import Prepared, driver_of
-from fanfold_server.store.schema import Unsigned64, UtcDateTime
 
 THING = Table(
     "thing",
@@ -86,6 +88,29 @@ def test_rows_are_those_of_sqlalchemy_whatever_the_length_of_a_list(
     for row in rows:
         assert (row.at, row.count, row.state) == (NOW, b"x", None)
         assert row.seed == 2**64 - 1 - row.a
+
+
+@given(st.datetimes(timezones=st.just(UTC) | st.timezones(), allow_imaginary=False))
+def test_sqlite_keeps_a_time_as_sqlalchemy_writes_it_in_utc(time: datetime) -> None:
+    """So it sorts, and what older versions have written is found beside it."""
+    try:
+        utc = time.astimezone(UTC).replace(tzinfo=None)
+    except OverflowError:  # it is in another year 0 or 10,000 there
+        assume(False)
+    sqlite = SQLiteDialect()
+    ours = UtcDateTime().dialect_impl(sqlite).bind_processor(sqlite)
+    theirs = DateTime().dialect_impl(sqlite).bind_processor(sqlite)
+    assert ours is not None
+    assert theirs is not None
+    assert (ours(time), ours(None)) == (theirs(utc), None)
+
+
+def test_a_time_without_a_zone_is_refused() -> None:
+    sqlite = SQLiteDialect()
+    ours = UtcDateTime().dialect_impl(sqlite).bind_processor(sqlite)
+    assert ours is not None
+    with pytest.raises(ValueError, match="without a zone"):
+        ours(NOW.replace(tzinfo=None))
 
 
 @given(ones=NUMBERS, others=NUMBERS)

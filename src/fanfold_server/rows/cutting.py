@@ -29,7 +29,7 @@ CELLS_A_BATCH = 1 << 22
 ROWS_A_BATCH = 1 << 20
 _ROWS_GATHERED = 1 << 18
 _ROWS_STREAMED = 1 << 16
-"""Rows that are written as they come: so many at a time, while the next are made, from the cache."""
+"""Rows that are written as they come: so many at a time, while the next are made."""
 
 _COLLATED = "collate"
 """A word of queries whose text may sort, and be the same, in ways that its bytes do not tell."""

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from sqlalchemy import (
     BigInteger,
     Boolean,
     CheckConstraint,
     Column,
-    DateTime,
-    Dialect,
     Double,
     ForeignKey,
     Index,
@@ -20,12 +16,12 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    TypeDecorator,
     UniqueConstraint,
     text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from typing_extensions import override
+
+from fanfold_server.store.column_types import Unsigned64, UtcDateTime
 
 # Constraints need names from the first revision on: only named ones can be altered later.
 metadata = MetaData(
@@ -40,43 +36,6 @@ metadata = MetaData(
 
 Key = BigInteger().with_variant(Integer(), "sqlite")
 """A generated number. SQLite generates one only for a column that is called INTEGER."""
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """An aware time; SQLite, which knows none, keeps it as text in UTC, so that it sorts."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    @override
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError(f"a time without a zone: {value}")
-        utc = value.astimezone(UTC)
-        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
-
-    @override
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-class Unsigned64(TypeDecorator[int]):
-    """A number below 2**64, kept in the signed 64 bits that databases have."""
-
-    impl = BigInteger
-    cache_ok = True
-
-    @override
-    def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:
-        return value if value is None or value < 1 << 63 else value - (1 << 64)
-
-    @override
-    def process_result_value(self, value: int | None, dialect: Dialect) -> int | None:
-        return value if value is None or value >= 0 else value + (1 << 64)
 
 
 def insert_new(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
