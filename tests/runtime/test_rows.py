@@ -149,7 +149,7 @@ TYPES: list[tuple[Any, list[Any], str, list[Any]]] = [
     (pa.int64(), [1, None], "float64", [1.0, None]),
     (pa.int64(), [2**60 + 1, None], "Int64", [2**60 + 1, None]),
     (pa.decimal128(38, 0), [Decimal(7), Decimal(9)], "int64", [7, 9]),
-    (pa.decimal128(38, 0), [Decimal(10) ** 30, None], "object", [1e30, None]),
+    (pa.decimal128(38, 0), [Decimal(10) ** 30, None], "object", [10**30, None]),
     (pa.decimal128(5, 2), [Decimal("1.25"), None], "float64", [1.25, None]),
     (pa.bool_(), [True, False], "bool", [True, False]),
     (pa.bool_(), [True, None], "object", [True, None]),
