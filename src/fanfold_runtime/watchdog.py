@@ -50,7 +50,7 @@ def taken_kib(pid: int, limit_kib: int) -> int:
 def _read(pid: int, name: str, fields: tuple[str, ...]) -> int:
     """Return the sum of some fields of a file of /proc, in KiB; 0 if the process has ended."""
     try:
-        with open("/proc/%d/%s" % (pid, name)) as file:
+        with open("/proc/%d/%s" % (pid, name), errors="replace") as file:  # its name is its own
             lines = file.read().splitlines()
     except OSError:
         return 0
@@ -62,7 +62,7 @@ def cpu_ms(pid: int) -> int:
     ticks = 0
     for member in tree_of(pid):
         with suppress(OSError, ValueError, IndexError):  # it has ended
-            with open("/proc/%d/stat" % member) as file:
+            with open("/proc/%d/stat" % member, errors="replace") as file:
                 words = file.read().rpartition(")")[2].split()
             ticks += sum(map(int, words[11:15]))  # its own, and of children that were waited for
     return ticks * 1000 // _TICKS

@@ -363,7 +363,7 @@ def _children() -> list[int]:
     for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
         if name.isdigit():
             try:
-                with open("/proc/%s/stat" % name) as f:
+                with open("/proc/%s/stat" % name, errors="replace") as f:
                     if int(f.read().rpartition(")")[2].split()[1]) == me:
                         found.append(int(name))
             except OSError:

@@ -353,7 +353,7 @@ def processes_with(word: str) -> list[int]:
 def namespace_pid(pid: int) -> int:
     """Return what a process calls itself; 0 if it has ended."""
     try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
     except OSError:
         return 0
     return next(int(line.split()[-1]) for line in lines if line.startswith("NSpid:"))
@@ -361,7 +361,7 @@ def namespace_pid(pid: int) -> int:
 
 def _state(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
     except OSError:
         return "X"
 

@@ -36,6 +36,12 @@ for _ in range(4):
                 time.sleep(20)
                 os._exit(0)
         time.sleep(20)""",
+    "under a name that is no text": """
+import ctypes, mmap
+        ctypes.CDLL(None).prctl(15, b"\\xff) \\xfe")
+        held = mmap.mmap(-1, 600 << 20)
+        for at in range(0, 600 << 20, 1 << 20): held[at:at + (1 << 20)] = b'x' * (1 << 20)
+        time.sleep(20)""",
 }
 
 

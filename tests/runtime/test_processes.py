@@ -28,6 +28,12 @@ def f(i):
         time.sleep(1000)
     time.sleep(1000)
 """
+UNREADABLE = DAEMON.replace(
+    "def f(i):",
+    """import ctypes
+def f(i):
+    ctypes.CDLL(None).prctl(15, b"\\xff) \\xfe")  # PR_SET_NAME; any bytes will do""",
+)
 PID = "import os\ndef f(i): return os.getpid()"
 
 
@@ -88,7 +94,9 @@ def test_a_zygote_that_cannot_start_workers_is_replaced(impatient: Engine) -> No
             home.chmod(mode)
 
 
-@pytest.mark.parametrize("source", [SLEEP, DAEMON], ids=["sleep", "daemon"])
+@pytest.mark.parametrize(
+    "source", [SLEEP, DAEMON, UNREADABLE], ids=["sleep", "daemon", "unreadable"]
+)
 def test_a_cancelled_run_is_gone_with_all_that_it_started(engine: Engine, source: str) -> None:
     going = engine.start(source, count=4, degree=2)
     wait_until(lambda: len(going.pids) == 2, "two workers run")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fanfold_server.engine.memory import family_kib
 from fanfold_server.model.environment import Environment
 from tests.acceptance.processes import until
 from tests.folders import reachable_folder
@@ -23,6 +24,19 @@ BUDGET_MIB = 270
 WITHIN_S = 20.0
 PID = "import os\ndef f(i): return os.getpid()"
 SLEEP = "import time\ndef f(i, pause_s): time.sleep(pause_s)"
+
+
+def test_any_process_may_be_called_anything() -> None:
+    """A name is bytes, and its process's own: what others take is known all the same."""
+    rename = 'import ctypes; ctypes.CDLL(None).prctl(15, b"\\xff) \\xfe"); input("named")'
+    started = subprocess.Popen(
+        [sys.executable, "-c", rename], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with started:
+        assert started.stdout is not None
+        assert started.stdout.read(5) == b"named"
+        assert family_kib([started.pid])[started.pid] > 0
+        started.kill()
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ def _children() -> dict[int, list[int]]:
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
-                text = (folder / "stat").read_text()
+                text = (folder / "stat").read_text(errors="replace")  # its name is its own
             except OSError:  # it has ended
                 continue
             parent = int(text.rpartition(")")[2].split()[1])  # a name may hold blanks and brackets

@@ -47,7 +47,7 @@ def _processes() -> list[int]:
 def _belongs(pid: int, home: Path, uid: int | None) -> bool:
     """Tell whether a process is of this zygote; one that has ended is nobody's."""
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
+        status = Path(f"/proc/{pid}/status").read_text(errors="replace")  # its name is its own
         environment = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:  # it has ended, or is another user's
         return False
