@@ -69,7 +69,9 @@ class Auditing:
         self._days = days
         self._now = now
         self._waiting: list[Event] = []
-        self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._turn = asyncio.Lock()  # what one has taken and not written yet, others would miss
         self._pruned = float("-inf")
         self._log = structlog.get_logger("fanfold_server.audit")
 
@@ -77,14 +79,14 @@ class Auditing:
         """Note a request; called on the event loop."""
         if len(self._waiting) < MOST_WAITING:
             self._waiting.append(event)
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._write(), name="audit")
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(EVERY_S, self._begin)
 
     async def close(self) -> None:
         """Write what waits."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        if self._timer is not None:
+            self._timer.cancel()
+        await asyncio.gather(*self._tasks)
         await self._flush()
 
     async def read(
@@ -117,9 +119,13 @@ class Auditing:
             if len(page) < PAGE:
                 return
 
+    def _begin(self) -> None:
+        self._timer = None
+        task = asyncio.get_running_loop().create_task(self._write(), name="audit")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def _write(self) -> None:
-        await asyncio.sleep(EVERY_S)
-        self._task = None
         try:
             await self._flush()
             if self._days and time.monotonic() - self._pruned > _PRUNE_EVERY_S:
@@ -130,16 +136,17 @@ class Auditing:
 
     async def _flush(self) -> None:
         """Write what waits, a slice at a time, so that requests go on between them."""
-        events, self._waiting = self._waiting, []
-        written = 0
-        try:
-            while written < len(events):
-                part = events[written : written + SLICE]
-                await self._store.append([_entry(event) for event in part])
-                written += len(part)
-        except BaseException:
-            self._waiting = [*events[written:], *self._waiting][:MOST_WAITING]
-            raise
+        async with self._turn:
+            events, self._waiting = self._waiting, []
+            written = 0
+            try:
+                while written < len(events):
+                    part = events[written : written + SLICE]
+                    await self._store.append([_entry(event) for event in part])
+                    written += len(part)
+            except BaseException:
+                self._waiting = [*events[written:], *self._waiting][:MOST_WAITING]
+                raise
 
 
 def _entry(event: Event) -> AuditEntry:
