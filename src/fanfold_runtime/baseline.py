@@ -10,6 +10,7 @@ from __future__ import annotations
 from fanfold_runtime.figures import Figures
 from fanfold_runtime.fingerprint import MODULES, Fingerprint
 from fanfold_runtime.imports import Watcher
+from fanfold_runtime.interrupts import Interrupts
 from fanfold_runtime.libraries import Libraries
 from fanfold_runtime.loggers import Loggers
 from fanfold_runtime.modules import Modules
@@ -22,6 +23,7 @@ class Baseline:
     Attributes:
         figures: captures what is drawn.
         functions: those that must not be replaced.
+        interrupts: keeps handlers of signals to calls.
         libraries: settings that are put back.
         loggers: what is put back of `logging`.
         modules: the ways to them, which are put back.
@@ -29,6 +31,7 @@ class Baseline:
     """
 
     def __init__(self) -> None:
+        self.interrupts = Interrupts()
         watcher = Watcher()
         self.figures = Figures(watcher)
         self.functions = Fingerprint()

@@ -21,7 +21,6 @@ from fanfold_runtime.baseline import Baseline
 from fanfold_runtime.capture import Output
 from fanfold_runtime.channel import Channel, Closed
 from fanfold_runtime.figures import Image
-from fanfold_runtime.interrupts import Interrupts
 from fanfold_runtime.jsontext import make_encoder
 from fanfold_runtime.loading import Program, unload
 from fanfold_runtime.plain import NotJson
@@ -61,7 +60,8 @@ class Worker:
         self._side = side
         self._output = Output(log_file)
         self._figures = baseline.figures
-        self._interrupts = Interrupts(globals())
+        self._interrupts = baseline.interrupts
+        self._interrupts.begin(globals())
         self._restorer = Restorer(self._output, baseline)
         self._threads = baseline.threads
         self._programs: collections.OrderedDict[bytes, Program] = collections.OrderedDict()
@@ -235,9 +235,9 @@ class Worker:
             images: list[Image] = []
             before = _clock()
             try:
-                interrupts.in_call = True
                 seeder.reseed(index, draws)
                 first, keywords = run.arguments(index, seeder)
+                interrupts.in_call = True
                 text = run.encode(function(*first, **keywords), report.part)
                 if run.graphics:
                     images = run.check_images(self._figures.take())
