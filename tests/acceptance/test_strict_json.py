@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fanfold_server.http.strict import MAX_DEPTH
+from fanfold_server.http.strict import MAX_DEPTH, MAX_VALUES
 from tests.acceptance.conftest import Caller
 
 JSON = {"Content-Type": "application/json"}
@@ -180,3 +180,46 @@ def test_a_number_that_no_float_holds_is_called_that(
     assert answer.status_code == 400
     assert "a number beyond 1.8e308" in answer.json()["errorMessage"]
     assert "null" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PUT", "/api/v1/scripts/strict", '{"source": "x", %s}'),
+        ("POST", "/api/v1/tokens", '{"name": "x", "scopes": [{%s}]}'),
+    ],
+)
+def test_a_body_of_very_many_values_is_refused_before_each_is_looked_at(
+    alice: Caller, method: str, path: str, body: str
+) -> None:
+    """All other requests would wait for seconds while each was told to be wrong."""
+    many = ", ".join(f'"m{n}": 1' for n in range(MAX_VALUES))
+    answer = alice.request(method, path, content=(body % many).encode(), headers=JSON)
+    assert (answer.status_code, answer.json()["errorCode"]) == (400, 2001)
+    assert f"more than {MAX_VALUES} values" in answer.json()["errorMessage"]
+
+
+def test_commas_in_a_text_are_no_values(alice: Caller) -> None:
+    source = f"def strict(x=0):\n    return len([{'0,' * MAX_VALUES}])\n"
+    alice.store("strict", source)
+    assert alice.do_eval("strict").json() == {"result": MAX_VALUES}
+
+
+def test_a_name_as_long_as_a_body_is_told_in_short(alice: Caller) -> None:
+    body = '{"source": "x", "' + "n" * 1_000_000 + '": 1}'
+    answer = alice.put("/api/v1/scripts/strict", content=body.encode(), headers=JSON)
+    assert (answer.status_code, answer.json()["errorCode"]) == (400, 2002)
+    assert len(answer.content) < 500
+
+
+@pytest.mark.parametrize("verb", ["resume", "extend"])
+@pytest.mark.parametrize("body", [b"{", b"[" * 100_000, b'{"\xff"', b"{}{}", b"null"])
+@pytest.mark.parametrize("media_type", ["application/json", "text/csv", "x"])
+def test_what_is_no_body_of_a_route_is_refused_also_with_a_key(
+    alice: Caller, verb: str, body: bytes, media_type: str
+) -> None:
+    """The key's digest is made before whoever refuses the body has looked at it."""
+    path = f"/api/v1/jobs/00000000-0000-0000-0000-000000000000/{verb}"
+    for key in ({}, {"Idempotency-Key": "any"}):
+        answer = alice.post(path, content=body, headers={"Content-Type": media_type, **key})
+        assert (answer.status_code, answer.json()["errorCode"]) == (400, 2001)

@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 
 from fanfold_server.http.answers import Json
 from fanfold_server.http.errors import error_body, error_headers, status_of
-from fanfold_server.http.queries import no_such
+from fanfold_server.http.queries import no_such, shortened
 from fanfold_server.http.strict import BEYOND, NO_NUL
 from fanfold_server.model.errors import (
     BodyTooLarge,
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
 _PLACES: Final = {"body": "member", "query": "query parameter", "path": "path member"}
-_SHOWN_CHARACTERS: Final = 60
 _NOT_FOUND: Final = 404
 _NOT_ALLOWED: Final = 405
 _TOO_LARGE: Final = 413
@@ -132,7 +131,8 @@ def explain_validation(exc: RequestValidationError, members: Sequence[str]) -> F
             else "The request body must be a JSON object, sent as Content-Type: application/json."
         )
     # A query parameter that may be given several times has no members.
-    field = ".".join(str(step) for step in (path[:1] if place == "query" else path))
+    steps = path[:1] if place == "query" else path
+    field = ".".join(shortened(str(step)) for step in steps)
     what = f'The {_PLACES[str(place)]} "{field}" {complaint(first, members)}'
     return InvalidField(what, field=field)
 
@@ -174,4 +174,4 @@ def _shown(value: object) -> str:
         text = orjson.dumps(value).decode()
     except TypeError:
         text = ascii(value)
-    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
+    return shortened(text)

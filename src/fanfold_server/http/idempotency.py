@@ -28,7 +28,7 @@ def idempotency(
 
     Args:
         asked: what the path says.
-        body: JSON that has been read before; or nothing.
+        body: of the request; what is no JSON stands for itself.
 
     Raises:
         InvalidField: the key is empty, too long, or has other characters than printable ASCII.
@@ -47,7 +47,11 @@ def idempotency(
 
 
 def _digest(asked: tuple[str | None, ...], body: bytes) -> bytes:
-    meant: Any = json.loads(body, parse_int=_whole) if body.strip() else {}
+    meant: Any
+    try:
+        meant = json.loads(body, parse_int=_whole) if body.strip() else {}
+    except (ValueError, RecursionError):
+        meant = body.decode("latin-1")  # no JSON: refused by whoever reads it next
     text = json.dumps([asked, meant], sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 

@@ -54,7 +54,7 @@ def check_query(request: Request, known: Mapping[str, bool]) -> None:
         return
     given = [name for name, _ in request.query_params.multi_items()]
     for name in given:
-        shown = name if len(name) <= _SHOWN_CHARACTERS else name[:_SHOWN_CHARACTERS] + "…"
+        shown = shortened(name)
         if name not in known:
             what = no_such(name, list(known))
             raise InvalidField(f'The query parameter "{shown}" {what}', field=shown)
@@ -66,6 +66,11 @@ def check_query(request: Request, known: Mapping[str, bool]) -> None:
             )
 
 
+def shortened(name: str) -> str:
+    """Cut a name of the caller's, which may be as long as a body, to what an error shows of it."""
+    return name if len(name) <= _SHOWN_CHARACTERS else name[:_SHOWN_CHARACTERS] + "…"
+
+
 def _takes_many(annotation: object) -> bool:
     return get_origin(annotation) is list or any(map(_takes_many, get_args(annotation)))
 
@@ -74,6 +79,6 @@ def no_such(name: str, known: Sequence[str]) -> str:
     """Say that there is no member or parameter of a name, as the rest of a sentence."""
     if not known:
         return "does not exist; there are none here."
-    near = difflib.get_close_matches(name, known, n=1)
+    near = difflib.get_close_matches(name[:_SHOWN_CHARACTERS], known, n=1)
     guess = f'; did you mean "{near[0]}"?' if near else "."
     return f"does not exist; there are {', '.join(known)}{guess}"
