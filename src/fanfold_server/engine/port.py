@@ -14,9 +14,12 @@ from fanfold_server.model.rows import InputType, Rowset
 from fanfold_server.model.script import Script
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Work:
     """Calls of one script, to be run by at most `degree` workers at once.
+
+    Nobody changes it. It is not frozen, since every run makes one: to set the members of one that
+    is takes three times as long, and they are many.
 
     Attributes:
         caller: who asked; a script of another owner runs in single-use processes.
