@@ -7,6 +7,7 @@ import os
 import signal
 from array import array
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -387,6 +388,22 @@ async def test_a_killed_data_process_costs_a_query_no_more_than_time(data: Data)
     os.kill(data.process.pid, signal.SIGKILL)
     assert read(await query) == [{"n": 20_000}]
     assert (await data.rows.whole(Query(text="IRIS"), reader="ANN")).rows == 5
+
+
+async def test_a_query_given_up_while_the_data_process_ends_harms_no_other(data: Data) -> None:
+    await data.load("ANN", "IRIS", IRIS)
+    for moment in range(4):
+        assert data.process.pid is not None
+        os.kill(data.process.pid, signal.SIGKILL)
+        while data.process.pid is not None:  # noqa: ASYNC110  # of what only it knows
+            await asyncio.sleep(0)
+        given_up = asyncio.create_task(data.rows.whole(Query(text="IRIS"), reader="ANN"))
+        for _ in range(moment + 1):
+            await asyncio.sleep(0)
+        given_up.cancel()
+        with suppress(asyncio.CancelledError):
+            await given_up
+        assert (await data.rows.whole(Query(text="IRIS"), reader="ANN")).rows == 5
 
 
 async def test_a_cancelled_query_ends_and_leaves_nothing(data: Data) -> None:

@@ -15,6 +15,7 @@ from fanfold_server.engine import asks
 from fanfold_server.engine.limits import Limits
 from fanfold_server.engine.local import LocalEngine
 from fanfold_server.engine.options import EngineOptions
+from fanfold_server.engine.port import Ask
 from fanfold_server.engine.running import RunLimits
 from fanfold_server.engine.sandbox import Sandbox
 from fanfold_server.model.outcome import Failed, Failure
@@ -317,6 +318,23 @@ async def test_a_forged_ask_ends_its_process_and_nothing_else(
     assert await other == {"n": 7}
     assert taken.failed[0].failure.type == "WorkerLost"
     await until(lambda: len(files() - before) <= MAX_NEW_FILES)
+
+
+async def test_a_file_is_closed_though_its_worker_ends_before_it_is_looked_at(
+    engine: LocalEngine,
+) -> None:
+    """The task that works for the ask is cancelled before it has begun."""
+    going = engine.start(work(None, "import time; time.sleep(600)"), Gathered())
+    await until(lambda: going.workers)
+    (worker,) = going.workers
+    ours, theirs = os.pipe()
+    with os.fdopen(ours, "rb") as other_end:
+        engine._asks.take(worker, Ask(run=going.number, verb="echo", members={}, payload=theirs))
+        worker.side.close()
+        os.set_blocking(ours, False)
+        await until(lambda: other_end.read() == b"")  # None: somebody could still write to it
+    going.cancel()
+    await going.done
 
 
 async def test_an_ask_for_another_run_is_refused(

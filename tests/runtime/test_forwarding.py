@@ -72,6 +72,20 @@ class Hosts:
             writer.close()
 
 
+async def test_an_outlet_that_is_closed_while_it_opens_stays_closed() -> None:
+    """Both may come in one message: nobody would close it later."""
+    for moment in range(3):
+        listener = socket.create_server(("127.0.0.1", 0))
+        listener.setblocking(False)
+        outlet = Outlet(listener, listed(["localhost"]))
+        opening = asyncio.ensure_future(outlet.open())
+        for _ in range(moment):
+            await asyncio.sleep(0)
+        outlet.close()
+        await opening
+        assert listener.fileno() == -1
+
+
 METHODS = st.sampled_from([b"GET", b"POST", b"CONNECT", b"connect", b"HEAD", b"PRI", b"\xff", b""])
 PLACES = st.sampled_from(
     [b"127.0.0.1:%(listed)d", b"127.0.0.1:%(other)d", b"localhost:%(other)d", b"localhost",

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -53,6 +54,8 @@ class Site:
     answers: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    pause_s: float = 0.0
+    """Between the bytes of an answer."""
 
     def offer(self, *keys: object) -> None:
         """Answer as a provider with these keys does."""
@@ -90,7 +93,12 @@ def site() -> Iterator[Site]:
                 self.send_header(name, value)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            with suppress(OSError):  # nobody waits so long
+                for piece in (
+                    [body] if not found.pause_s else [body[i : i + 1] for i in range(len(body))]
+                ):
+                    self.wfile.write(piece)
+                    time.sleep(found.pause_s)
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""
@@ -195,6 +203,22 @@ async def test_a_provider_that_is_away_is_asked_once_in_a_while(site: Site, key:
                 await provider.vouch(signed(site, key))
         assert site.rounds == 1
         site.offer(key)
+        clock.seconds += PAUSE_S
+        assert await provider.vouch(signed(site, key)) is not None
+
+
+async def test_a_provider_that_drips_is_as_good_as_away(
+    site: Site, key: RSAKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every byte is news, but the answer as a whole has its time."""
+    monkeypatch.setattr("fanfold_server.identity.openid.ANSWER_S", 0.1)
+    site.offer(key)
+    clock = Clock()
+    async with asking(site, clock) as provider:
+        site.pause_s = 0.05
+        with pytest.raises(IdentityUnavailable):
+            await provider.vouch(signed(site, key))
+        site.pause_s = 0.0
         clock.seconds += PAUSE_S
         assert await provider.vouch(signed(site, key)) is not None
 

@@ -53,6 +53,8 @@ class Asks:
         assert run is not None, "it was checked"
         run.asks += 1
         worker.side.task = asyncio.ensure_future(self._answer(worker, run, ask))
+        # Not by the task itself: it may be cancelled before it has begun.
+        worker.side.task.add_done_callback(lambda _: _close(ask))
 
     def _check(self, run: LocalRun | None, ask: Ask) -> None:
         if run is None or run.over or run.number != ask.run:
@@ -89,7 +91,6 @@ class Asks:
             self._log.exception("ask failed", verb=ask.verb[:40])
             worker.side.refuse(Unexpected())
         finally:
-            _close(ask)
             lane.users -= 1
             if not lane.users and lane.is_rested:
                 self._lanes.pop(run.work.caller, None)

@@ -87,16 +87,23 @@ class Outlet:
         self._listener = listener
         self._network = network
         self._server: asyncio.Server | None = None
+        self._is_closed = False
         self._going: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
-        """Accept whoever connects."""
+        """Accept whoever connects, unless it has been closed meanwhile."""
+        if self._is_closed:
+            self._listener.close()
+            return
         self._server = await asyncio.start_server(
             self._accepted, sock=self._listener, limit=HEAD_BYTES
         )
+        if self._is_closed:
+            self._server.close()
 
     def close(self) -> None:
         """Accept nobody any more, and end what is under way."""
+        self._is_closed = True
         if self._server is not None:
             self._server.close()
         for task in self._going:

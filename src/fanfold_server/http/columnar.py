@@ -21,6 +21,7 @@ from fanfold_server.model.actor import Actor
 from fanfold_server.model.errors import NoCommonType
 from fanfold_server.model.job import Job
 from fanfold_server.service.jobs import Jobs
+from fanfold_server.service.unawaited import seen
 
 ARROW: Final = "application/vnd.apache.arrow.stream"
 PARQUET: Final = "application/vnd.apache.parquet"
@@ -62,6 +63,7 @@ class Columnar:
                 assert process.stdin is not None
                 assert process.stdout is not None
                 said = asyncio.create_task(process.stdout.readline())
+                said.add_done_callback(seen)
                 await _send(process.stdin, _frames(jobs, actor, job, start=start))
                 answer = await said
                 if not answer:
@@ -70,6 +72,7 @@ class Columnar:
                     raise NoCommonType(_advice(form, why))
                 second = _frames(jobs, actor, job, start=start, keys=keys, failing=bool(job.failed))
                 writing = asyncio.create_task(_send(process.stdin, second))
+                writing.add_done_callback(seen)  # the reader may have left
                 while piece := await process.stdout.read(PIECE_BYTES):
                     yield piece
                 await writing

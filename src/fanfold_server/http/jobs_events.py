@@ -18,6 +18,7 @@ from fanfold_server.model.actor import Actor
 from fanfold_server.model.errors import UnknownJob
 from fanfold_server.model.job import Job
 from fanfold_server.service.jobs import Jobs
+from fanfold_server.service.unawaited import seen
 
 EVENT_STREAM: Final = "text/event-stream"
 
@@ -49,7 +50,7 @@ async def events(
     """
     yield _RETRY
     watching = aiter(jobs.watch(actor, job_id))
-    coming = asyncio.ensure_future(_next(watching))
+    coming = _coming(watching)
     try:
         while True:
             done, _ = await asyncio.wait((coming,), timeout=ALIVE_S)
@@ -63,11 +64,17 @@ async def events(
                 return
             if job is None:
                 return
-            coming = asyncio.ensure_future(_next(watching))
+            coming = _coming(watching)
             if event_id(job) != last_seen:
                 yield _event(job)
     finally:
         coming.cancel()
+
+
+def _coming(watching: AsyncIterator[Job]) -> asyncio.Task[Job | None]:
+    task = asyncio.create_task(_next(watching))
+    task.add_done_callback(seen)  # the reader may have left
+    return task
 
 
 async def _next(watching: AsyncIterator[Job]) -> Job | None:

@@ -230,7 +230,7 @@ class OpenIdProvider:
                 raise _Away("what it says of itself names another issuer, or no keys")
             self._keys = self._read(await self._get(address))
             self._fetched = self._monotonic()
-        except (_Away, httpx2.HTTPError, ValueError) as exc:
+        except (_Away, httpx2.HTTPError, TimeoutError, ValueError) as exc:
             self._log.warning("identity provider does not answer", error=str(exc) or repr(exc))
         finally:
             self._fetching = None

@@ -114,7 +114,7 @@ class DataProcess:
         self._is_closed = True
         self._kill()
         if self._reading is not None:
-            await self._reading
+            await asyncio.shield(self._reading)
 
     async def _open(self) -> asyncio.StreamWriter:
         async with self._starting:
@@ -122,7 +122,7 @@ class DataProcess:
                 raise errors.ShuttingDown
             if self._writer is None:
                 if self._reading is not None:
-                    await self._reading
+                    await asyncio.shield(self._reading)  # others wait for it, too
                     await asyncio.sleep(_RESTART_PAUSE_S)
                 await self._start()
             assert self._writer is not None

@@ -25,6 +25,7 @@ from fanfold_server.model.rows import Rowset
 from fanfold_server.rows.port import RowSource
 from fanfold_server.service.folding import Gathered, first_failure, fold, named
 from fanfold_server.service.planning import plan
+from fanfold_server.service.unawaited import seen
 
 WATCH_AFTER_S = 0.05
 """A run that takes longer than this is watched for its caller's leaving; most are over by then."""
@@ -100,6 +101,7 @@ async def waited(
 ) -> Rowset:
     """Wait for rows, or give them up when the caller goes away. Raises CallerLeft."""
     task = asyncio.create_task(work)
+    task.add_done_callback(seen)
     left: asyncio.Future[None] | None = None
     try:
         await asyncio.wait({task}, timeout=WATCH_AFTER_S)

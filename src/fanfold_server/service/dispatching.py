@@ -266,11 +266,14 @@ class Dispatcher:
             group, self._results = self._results, []
             results = [result for result, _ in group]
             recording = asyncio.ensure_future(self._insist(partial(self._record, results)))
-            # Once it is on its way: the claim that this wakes goes into the same commit, behind it.
-            await asyncio.sleep(0)
-            self._wake.set()
-            for (_, kept), is_kept in zip(group, await recording, strict=True):
-                kept.set_result(is_kept)
+            try:
+                # Once it is on its way: the claim that this wakes goes into the same commit behind.
+                await asyncio.sleep(0)
+                self._wake.set()
+                for (_, kept), is_kept in zip(group, await recording, strict=True):
+                    kept.set_result(is_kept)
+            finally:
+                recording.cancel()
 
     async def _record(self, results: list[BatchResult]) -> list[bool]:
         return await self._store.finish(self._agent, results, now=_now())

@@ -43,6 +43,7 @@ from fanfold_server.model.errors import (
 from fanfold_server.model.network import Network, Networks
 from fanfold_server.service.access import utc_now
 from fanfold_server.service.recipes import refuse_beyond_names
+from fanfold_server.service.unawaited import seen
 from fanfold_server.store.port import EnvironmentUses
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -294,6 +295,7 @@ class Provisioning:
         )
         held = holding.pop_all() if holding is not None else AsyncExitStack()
         task = asyncio.create_task(self._carry_out(order, build, held), name=f"builds {order.name}")
+        task.add_done_callback(seen)
         self._going[order.name] = (order, build, task)
         return build, task
 
@@ -303,6 +305,9 @@ class Provisioning:
                 made = await self._shelf.build(order, build)
         except FanfoldError as exc:
             self._log.warning("build failed", environment=order.name, error=exc.message)
+            raise
+        except Exception:
+            self._log.exception("build failed", environment=order.name)
             raise
         finally:
             del self._going[order.name]

@@ -14,6 +14,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from fanfold_server.service.unawaited import seen
+
 AHEAD = 0.75
 """The part of a value's life after which it is asked for again as soon as somebody wants it."""
 
@@ -73,7 +75,7 @@ class Remembered(Generic[K, V]):
         if task is None:
             task = asyncio.create_task(self._find(key, find))
             self._asking[key] = task
-            task.add_done_callback(_seen)
+            task.add_done_callback(seen)
         return task
 
     async def _find(self, key: K, find: Find[V]) -> V:
@@ -96,9 +98,3 @@ class Remembered(Generic[K, V]):
         if is_current:
             del self._asking[key]
         return is_current
-
-
-def _seen(task: asyncio.Task[V]) -> None:
-    """Take an error as told, though everybody who waited for it may have gone."""
-    if not task.cancelled():
-        task.exception()

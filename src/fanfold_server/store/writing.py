@@ -214,7 +214,9 @@ class Writer:
     def look(self) -> None:
         """Have standing operations run: another process has changed something. In the loop."""
         if not self._closing:
-            self._queue.put(_Waiting(_look, self._loop.create_future(), synced=False))
+            looked: asyncio.Future[None] = self._loop.create_future()
+            looked.add_done_callback(asyncio.Future.exception)  # nobody awaits it
+            self._queue.put(_Waiting(_look, looked, synced=False))
 
     async def close(self) -> None:
         """Finish what waits, and end the thread."""
