@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Generator, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -130,6 +131,8 @@ class Blocking:
                 self._opened = library.Client(
                     base_url=self._url, verify=self._verify, timeout=None, trust_env=True
                 )
+                # Who never closes it, as most do in a notebook, is not warned of it at the end.
+                weakref.finalize(self, self._opened.close)
             return self._opened
 
 

@@ -305,7 +305,10 @@ def user_add(name: str, role: str, password_stdin: bool, **place: object) -> Non
 
     password = _read_password(from_stdin=password_stdin)
     _with_access(
-        place, lambda access: access.add_user(name, password, Role(role)), did=("user.add", name)
+        place,
+        lambda access: access.add_user(name, password, Role(role)),
+        did=("user.add", name),
+        makes=True,
     )
     click.echo(f"added {name.upper()} as {role}", err=True)
 
@@ -370,12 +373,18 @@ def _with_access(
     place: Mapping[str, object],
     act: Callable[[Access], Awaitable[T]],
     did: tuple[str, str] | None = None,
+    *,
+    makes: bool = False,
 ) -> T:
-    """Do something with the accounts, and note action and account in the audit log."""
-    from fanfold_server.state import make_access, note_command, open_state
+    """Do something with the accounts, and note action and account in the audit log.
+
+    Args:
+        makes: where there is no database, make it.
+    """
+    from fanfold_server.state import make_access, note_command, open_existing_state, open_state
 
     async def run() -> T:
-        async with open_state(settings) as store:
+        async with open_state(settings) if makes else open_existing_state(settings) as store:
             done = await act(make_access(store, settings))
             if did is not None:
                 await note_command(store, *did)

@@ -254,6 +254,13 @@ async def _open_local(
 
 def _environments(settings: Settings, shelf: BuiltShelf) -> Folders:
     environments = make_folders(settings, shelf)
+    for folder in settings.environment_dirs:
+        if not folder.is_dir():
+            structlog.get_logger("fanfold_server").warning(
+                "no such folder of environments",
+                folder=str(folder),
+                hint='the setting "environment_dirs" names it: no run finds an environment there',
+            )
     if environments.uses_own_interpreter:
         structlog.get_logger("fanfold_server").warning(
             "no environment of its own",

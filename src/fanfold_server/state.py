@@ -39,6 +39,7 @@ __all__ = [
     "migrate_store",
     "note_command",
     "open_access",
+    "open_existing_state",
     "open_probe",
     "open_state",
 ]
@@ -74,6 +75,23 @@ async def open_state(settings: Settings) -> AsyncIterator[Store]:
     make_private(settings.data)
     free_bytes = settings.min_free_mib * MIB
     async with open_store(_database(settings), min_free_bytes=free_bytes) as store:
+        yield store
+
+
+@asynccontextmanager
+async def open_existing_state(settings: Settings) -> AsyncIterator[Store]:
+    """Open the database for a command that only makes sense where there is one.
+
+    Raises:
+        SettingsError: there is none, or the data directory cannot be used.
+        StoreUnusable: the database cannot be used.
+    """
+    if settings.database is None and not settings.database_file.exists():
+        raise SettingsError(
+            f"data: there is no {settings.database_file}. --data, or FANFOLD_DATA, names the "
+            'directory of the server\'s state; a new one begins with "fanfold user add NAME".'
+        )
+    async with open_state(settings) as store:
         yield store
 
 
@@ -169,6 +187,8 @@ def make_private(directory: Path) -> None:
     Raises:
         SettingsError: it cannot be made or written, or others may put files into it.
     """
+    if directory.exists() and not directory.is_dir():
+        raise SettingsError(f"data: {directory} is a file; it has to be a directory")
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = directory.stat()

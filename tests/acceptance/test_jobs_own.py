@@ -365,6 +365,7 @@ def test_figures_have_an_address_each_and_come_as_a_page_and_as_an_archive(alice
     page_of_all = alice.get(base, headers={"Accept": "text/html"})
     assert page_of_all.headers["content-security-policy"].startswith("default-src 'none'")
     assert page_of_all.text.count("<img") == len(names)
+    assert "3 of 3 calls have returned." in page_of_all.text
     assert "&lt;1.1&gt;" in page_of_all.text
     assert not re.search(r"<script|<link|https?://|<1\.1>", page_of_all.text)
 

@@ -159,7 +159,7 @@ async def test_without_room_no_job_is_accepted_and_those_that_were_go_on(tmp_pat
     async with open_store(url) as store:
         accepted = await submit(store.jobs)
     async with open_store(url, min_free_bytes=1 << 62) as store:
-        with pytest.raises(DiskFull):
+        with pytest.raises(DiskFull, match=r"MiB are free .* 4,398,046,511,104 MiB .*min_free_mib"):
             await submit(store.jobs)
         (claimed,) = await claim(store.jobs)
         assert claimed.batch.job == accepted.id

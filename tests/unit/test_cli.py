@@ -81,6 +81,7 @@ def test_help_does_not_import_what_serving_needs() -> None:
 def test_commands_for_accounts_do_not_load_the_web_framework_and_the_engine(tmp_path: Path) -> None:
     script = (
         "import sys\nfrom fanfold.cli import main\n"
+        f"main(['migrate', '--data', {str(tmp_path)!r}], standalone_mode=False)\n"
         f"main(['user', 'list', '--data', {str(tmp_path)!r}], standalone_mode=False)\n"
         "heavy = 'fastapi', 'uvicorn', 'fanfold_server.engine.', 'fanfold_server.http'\n"
         "found = {name for name in sys.modules if name.startswith(heavy)}\n"
@@ -172,10 +173,33 @@ def test_a_directory_into_which_others_write_is_no_place_for_accounts(data: Path
     data.mkdir()
     (data / "something").touch()
     data.chmod(0o777)
-    assert "others may write" in refused("user", "list")
+    assert "others may write" in refused("migrate")
     data.chmod(0o755)  # shared on purpose: it stays so, and the database is private by itself
     did("migrate")
     assert (data / "fanfold.db").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("user", "list"),
+        ("user", "disable", "bob"),
+        ("audit",),
+        ("access-token", "list", "--user", "bob"),
+    ],
+    ids=" ".join,
+)
+def test_a_misspelt_directory_is_told_and_not_made(data: Path, command: tuple[str, ...]) -> None:
+    """Else it looks as if all accounts were gone."""
+    message = refused(*command)
+    assert f"there is no {data / 'fanfold.db'}" in message
+    assert "--data" in message
+    assert not data.exists()
+
+
+def test_a_file_in_place_of_the_directory_is_told(data: Path) -> None:
+    data.write_text("")
+    assert f"{data} is a file; it has to be a directory" in refused("migrate")
 
 
 def test_a_database_that_is_none_is_told(data: Path) -> None:

@@ -27,9 +27,9 @@ _STYLE: Final = """\
 :root{color-scheme:light dark}
 body{font:16px/1.5 system-ui,sans-serif;margin:1.5rem}
 h1{font-size:1.2rem}
-main{display:grid;grid-template-columns:repeat(auto-fill,minmax(18rem,1fr));gap:1rem}
+main{display:grid;grid-template-columns:repeat(auto-fill,minmax(18rem,1fr));gap:1rem;align-items:start}
 figure{margin:0;border:1px solid #8884;border-radius:8px;padding:.5rem}
-img{width:100%;height:auto;background:#fff}
+img{display:block;max-width:100%;height:auto;margin:0 auto .3rem;background:#fff}
 figcaption{font-size:.85rem;overflow-wrap:anywhere}
 """
 _STYLE_HASH: Final = b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
@@ -42,10 +42,12 @@ CONTENT_SECURITY_POLICY: Final = (
 async def contact_sheet(jobs: Jobs, actor: Actor, job: Job) -> AsyncIterator[bytes]:
     """Yield a page of HTML with every figure of a job."""
     title = escape(f"{job.spec.script_name}: figures of job {job.id}")
+    counts = f"{job.returned:,} of {job.spec.times:,} calls have returned"
+    counts += f", {job.failed:,} failed" if job.failed else ""
     yield (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>'
-        f"<body><h1>{title}</h1><main>"
+        f"<body><h1>{title}</h1><p>{counts}.</p><main>"
     ).encode()
     async for entry in _entries(jobs, actor, job.id):
         png = await jobs.image(actor, job.id, entry.index, entry.number)

@@ -17,7 +17,9 @@ _STYLE: Final = """\
 :root{color-scheme:light dark;--line:#8884;--soft:#8881;--accent:#0a6}
 body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem}
 h1,h2{line-height:1.2}h2{margin-top:3rem;border-bottom:1px solid var(--line)}
-nav li{list-style:none;margin:.1rem 0}nav ul{padding:0}
+nav li{list-style:none;margin:.1rem 0;padding-left:4.8em;text-indent:-4.8em}nav ul{padding:0}
+nav li *{text-indent:0}nav a{text-decoration:none;overflow-wrap:anywhere}nav a:hover code,
+nav a:focus code{text-decoration:underline}
 code,pre{font:14px/1.45 ui-monospace,monospace}
 pre{background:var(--soft);padding:.7rem 1rem;overflow:auto;border-radius:6px}
 article{margin:1.6rem 0;padding:1rem 1.2rem;border:1px solid var(--line);border-radius:8px}
@@ -171,7 +173,7 @@ def _anchor(method: str, path: str) -> str:
 
 def _line(method: str, path: str, operation: dict[str, Any]) -> str:
     old = ' <span class="old">deprecated</span>' if operation.get("deprecated") else ""
-    return f'<span class="method">{method.upper()}</span> <code>{escape(path)}</code>{old}'
+    return f'<span class="method">{method.upper()}</span><code>{escape(path)}</code>{old}'
 
 
 def _table(rows: Iterator[tuple[str, str, str]]) -> str:

@@ -19,6 +19,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from fanfold_server.model.errors import DiskFull
 from fanfold_server.store.migrating import StoreUnusable, migrate
 from fanfold_server.store.port import Signal
 from fanfold_server.store.signalling import Hub, Listener
@@ -165,7 +166,7 @@ async def open_store(url: URL, *, min_free_bytes: int = 0) -> AsyncIterator[Stor
             accounts=SqlAccounts(database),
             sessions=SqlSessions(database),
             scripts=SqlScripts(database),
-            jobs=SqlJobs(writer, has_room=_room(url, min_free_bytes)),
+            jobs=SqlJobs(writer, check_room=_room(url, min_free_bytes)),
             ledger=SqlLedger(database),
             tables=SqlTables(database),
             callbacks=SqlCallbacks(database, writer),
@@ -187,11 +188,21 @@ def is_sqlite(url: URL) -> bool:
     return url.get_backend_name() == "sqlite"
 
 
-def _room(url: URL, min_free_bytes: int) -> Callable[[], bool]:
+def _room(url: URL, min_free_bytes: int) -> Callable[[], None]:
     if not is_sqlite(url):
-        return lambda: True  # the server's own matter, which says so when it has none
+        return lambda: None  # the server's own matter, which says so when it has none
     folder = Path(url.database or "").parent
-    return lambda: shutil.disk_usage(folder).free >= min_free_bytes
+
+    def check() -> None:
+        free = shutil.disk_usage(folder).free
+        if free < min_free_bytes:
+            raise DiskFull(
+                f"The server has no room for another job: {free >> 20:,} MiB are free on the disk "
+                f"of its database, and its operator keeps {min_free_bytes >> 20:,} MiB free "
+                '(the setting "min_free_mib").'
+            )
+
+    return check
 
 
 def _writing_engine(url: URL) -> Engine:

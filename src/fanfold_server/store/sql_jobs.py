@@ -19,7 +19,7 @@ from sqlalchemy import (
     update,
 )
 
-from fanfold_server.model.errors import DiskFull, TooLate
+from fanfold_server.model.errors import TooLate
 from fanfold_server.model.job import Batch, Job, JobSpec, JobState, TableState
 from fanfold_server.store import sql_claiming, sql_finishing, sql_leases
 from fanfold_server.store.job_rows import AnyRow, content_values, job_of, line_of, spec_values
@@ -82,12 +82,12 @@ class SqlJobs:
 
     Args:
         writer: runs the operations.
-        has_room: whether a job may be accepted; asked in the writer's thread.
+        check_room: raises where no job may be accepted; called in the writer's thread.
     """
 
-    def __init__(self, writer: Writer, *, has_room: Callable[[], bool]) -> None:
+    def __init__(self, writer: Writer, *, check_room: Callable[[], None]) -> None:
         self._writer = writer
-        self._has_room = has_room
+        self._check_room = check_room
         self._quotas = Quotas()
         # What the writer's thread remembers, so that most submissions need not ask for it.
         self._sources: set[str] = set()
@@ -113,8 +113,7 @@ class SqlJobs:
                 earlier = _earlier(connection, spec.owner, idempotency_key)
                 if earlier is not None:
                     return earlier, earlier.id == job_id
-            if not self._has_room():
-                raise DiskFull
+            self._check_room()
             self._quotas.check(connection, spec.owner, quota)
             if announced:
                 _check_announced(connection, job_id, now)

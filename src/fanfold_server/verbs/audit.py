@@ -29,7 +29,7 @@ def audit(
 ) -> None:
     """Write the audit log to standard output, a line of JSON for each entry, the newest first."""
     from fanfold_server.model.audit import AuditFilter, actor_name
-    from fanfold_server.state import open_state
+    from fanfold_server.state import open_existing_state
 
     which = AuditFilter(
         actor=actor_name(actor) if actor else None,
@@ -41,7 +41,7 @@ def audit(
     async def run() -> None:
         from fanfold_server.http.audit import written
 
-        async with open_state(settings) as store:
+        async with open_existing_state(settings) as store:
             for number, entry in await store.audit.entries(which, limit=limit):
                 click.echo(written(number, entry), nl=False)
 

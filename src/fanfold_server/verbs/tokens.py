@@ -114,10 +114,15 @@ def _with_tokens(
     act: Callable[[AccessTokens, Library], Awaitable[T]],
     did: tuple[str, str] | None = None,
 ) -> T:
-    from fanfold_server.state import make_library, make_tokens, note_command, open_state
+    from fanfold_server.state import (
+        make_library,
+        make_tokens,
+        note_command,
+        open_existing_state,
+    )
 
     async def run() -> T:
-        async with open_state(settings) as store:
+        async with open_existing_state(settings) as store:
             done = await act(make_tokens(store, settings), make_library(store, settings))
             if did is not None:
                 await note_command(store, *did)
