@@ -129,6 +129,22 @@ def test_another_version_is_refused_by_its_number(server: Server) -> None:
     assert "not HTTP/2.0" in str(members["errorMessage"])
 
 
+@pytest.mark.parametrize("name", ["%ff", "caf%E9", "%ED%A0%BD", "%C3", "a%ffb%EF%BF%BD"])
+@pytest.mark.parametrize("path", ["/api/v1/scripts/{}", f"{RUN}/{{}}", "/nope/{}"])
+def test_a_path_that_is_no_text_is_refused(frida: Caller, name: str, path: str) -> None:
+    """Other bytes would be the same name: one script could be stored over another."""
+    answer = frida.post(path.format(name), content=b"{}")
+    assert (answer.status_code, answer.json()["errorCode"]) == (400, 2090)
+    assert "not UTF-8" in answer.json()["errorMessage"]
+
+
+def test_a_name_may_have_the_very_character_that_others_become(frida: Caller) -> None:
+    path = "/api/v1/scripts/odd%EF%BF%BD"
+    assert frida.put(path, json={"source": "def main():\n    return 1\n"}).is_success
+    assert frida.do_eval("odd%ef%bf%bd").json() == {"result": 1}
+    assert frida.delete(path).status_code == 204
+
+
 def test_a_refusal_is_never_taken_for_an_earlier_answer(server: Server, frida: Caller) -> None:
     """What comes first on a connection is the answer to what was asked first."""
     asked = run(server, frida, "nap", "Content-Length: 2") + b"{}"

@@ -95,6 +95,15 @@ def test_a_parameter_of_many_values_takes_them(alice: Caller) -> None:
     assert alice.get("/api/v1/jobs?limit=1&state=failed&limit=1").json()["field"] == "limit"
 
 
+@pytest.mark.parametrize("query", ["script=%ff", "script=%C3", "%E9=1", "script=%ED%A0%80"])
+def test_a_query_that_is_no_text_is_refused(alice: Caller, query: str) -> None:
+    """Whatever cannot be read would be found by whatever else cannot be."""
+    answer = alice.get(f"/api/v1/jobs?{query}")
+    assert (answer.status_code, answer.json()["errorCode"]) == (400, 2002)
+    assert "not UTF-8" in answer.json()["errorMessage"]
+    assert alice.get("/api/v1/jobs?script=%EF%BF%BD&limit=1").json()["jobs"] == []
+
+
 @pytest.mark.parametrize(("method", "path"), OTHERS)
 def test_compatible_routes_bear_a_parameter_given_twice(
     alice: Caller, method: str, path: str

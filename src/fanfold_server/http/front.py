@@ -128,7 +128,7 @@ class Front:
         path = scope["path"]
         answer = Answer(send, (b"x-request-id", request_id.encode()), cycle)
         try:
-            check_head(scope["http_version"], hosts)
+            check_head(scope, hosts)
             if body_bytes:
                 receive = within(self._longest_body(method, path), body_bytes, receive)
             if not self._is_open:

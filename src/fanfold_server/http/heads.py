@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final
+from urllib.parse import unquote_to_bytes
 
 from fanfold_server.model.errors import BodyTooLarge, EncodedBody, InvalidRequest, UnknownCoding
 
@@ -24,6 +25,7 @@ _HOST_BYTES: Final = (
     b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~%!$&'()*+,;=:[]"
 )
 _WRONG_HOST: Final = 2
+_REPLACED: Final = "\ufffd"
 _ID_LENGTH: Final = 64
 _UNKNOWN_LENGTH: Final = -1
 _ENCODED: Final = -2
@@ -57,16 +59,23 @@ def read_head(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, int, int]:
     return request_id, body_bytes, hosts
 
 
-def check_head(version: str, hosts: int) -> None:
-    """Refuse another HTTP than ours, and a request that does not say once which host it is for.
+def check_head(scope: MutableMapping[str, Any], hosts: int) -> None:
+    """Refuse another HTTP than ours, no host or several, and a path that is no text.
 
     Args:
-        version: of HTTP.
+        scope: of the request.
         hosts: see `read_head`.
 
     Raises:
         InvalidRequest: says what is wrong.
     """
+    version, path = scope["http_version"], scope["path"]
+    if _REPLACED in path:
+        try:
+            unquote_to_bytes(scope["raw_path"]).decode()
+        except UnicodeDecodeError as exc:
+            # Other bytes give the same path: no thing is had by names that it was not given.
+            raise InvalidRequest("The path is not UTF-8 where it is written with %.") from exc
     if hosts == 1 and version == HTTP:
         return
     if version not in {HTTP, _OLD_HTTP}:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from typing import Final, get_args, get_origin
+from urllib.parse import unquote_to_bytes
 
 from fastapi import Request
 from fastapi.dependencies.models import Dependant
@@ -48,10 +49,16 @@ def check_query(request: Request, known: Mapping[str, bool]) -> None:
     """Refuse parameters that are not among those that a route takes, or are given too often.
 
     Raises:
-        InvalidField: names the first such parameter, and all that there are.
+        InvalidField: names the first such parameter, and all that there are; or the query is no
+            UTF-8.
     """
-    if not request.scope["query_string"]:
+    query: bytes = request.scope["query_string"]
+    if not query:
         return
+    try:
+        unquote_to_bytes(query).decode()
+    except UnicodeDecodeError as exc:
+        raise InvalidField("The query is not UTF-8 where it is written with %.") from exc
     given = [name for name, _ in request.query_params.multi_items()]
     for name in given:
         shown = shortened(name)
