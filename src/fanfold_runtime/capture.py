@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import warnings
 from typing import Any
 
 _MARK = "\n… [%d bytes more were written and not kept]\n"
@@ -61,6 +62,15 @@ class _Writer(io.TextIOWrapper):
     def reconfigure(self, **changes: Any) -> None:
         self._changes = changes
         super().reconfigure(**changes)
+
+
+def forget_warnings() -> None:
+    """Have warnings told that were told already: each is told once for a place in the code.
+
+    Those of libraries would else be told to the first run of a worker alone.
+    """
+    with warnings.catch_warnings():  # says to all that filters may have changed
+        pass
 
 
 def _is_as_made(stream: io.TextIOWrapper | None) -> bool:

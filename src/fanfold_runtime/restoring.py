@@ -28,6 +28,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from fanfold_runtime import datastores, oml
+from fanfold_runtime.capture import forget_warnings
 from fanfold_runtime.temporary import Temporary
 
 if TYPE_CHECKING:
@@ -179,8 +180,8 @@ class _Interpreter:
         self._restore_signals()
         os.umask(0o077)
         if warnings.filters != self._filters:
-            warnings.resetwarnings()  # tells the C side that the list changed
             warnings.filters[:] = self._filters  # type: ignore[index]  # a list in truth
+        forget_warnings()
         sys.setrecursionlimit(self._recursion)
         sys.setswitchinterval(self._switch)
         if _get_digits() != self._digits:

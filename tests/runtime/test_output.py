@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from fanfold_server.model.environment import Environment
 from fanfold_server.model.outcome import FailureKind
-from tests.runtime.bench import Engine
+from tests.runtime.bench import Engine, opened, run_limits
 
 WRITERS = {
     "print": "print('word', i)",
@@ -107,3 +110,31 @@ def test_without_logs_a_call_that_prints_is_a_plain_value(anywhere: Engine) -> N
     record = anywhere.run("def f(i):\n    print('x')\n    return i", count=3)
     assert record.returned == {1: 1, 2: 2, 3: 3}
     assert not record.outcomes
+
+
+WARNS = """
+import json, os, warnings
+def f(i):
+    told = vars(json).setdefault("__warningregistry__", {})
+    warnings.warn_explicit("word", RuntimeWarning, "library.py", 5, registry=told)
+    return os.getpid()
+"""
+
+
+def test_each_run_is_told_the_warnings_of_libraries(anywhere: Engine) -> None:
+    """Python tells each once for a place in the code, and the code of a library stays."""
+    runs = [anywhere.run(WARNS, keep_logs=True) for _ in range(4)]
+    assert len({run.value for run in runs}) < 4, "a worker was used again"
+    assert ["RuntimeWarning: word" in run.logs[1] for run in runs] == [True] * 4
+
+
+def test_no_call_fails_or_not_by_what_others_have_told(
+    libraries: Environment, tmp_path: Path
+) -> None:
+    """Where output is refused, a warning is a failure."""
+    with opened(libraries, tmp_path, limits=run_limits(refuse_output=True)) as engine:
+        for degree in (1, 2):
+            record = engine.run(WARNS, count=4, degree=degree)
+            assert [failure.kind for failure in record.failures.values()] == [
+                FailureKind.PRINTED
+            ] * 4
