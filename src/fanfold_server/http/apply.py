@@ -5,8 +5,6 @@ A plain ASGI callable behind the front door (`front.py`), so that a call costs n
 
 from __future__ import annotations
 
-import os
-import struct
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -35,6 +33,7 @@ from fanfold_server.model.errors import (
 )
 from fanfold_server.model.outcome import Failed
 from fanfold_server.service.applying import Answering, CallerLeft, Caps
+from fanfold_server.service.drawing import Stock
 from fanfold_server.service.folding import failure_members
 from fanfold_server.service.jobs import Submission
 from fanfold_server.service.signatures import Signatures
@@ -62,9 +61,6 @@ _OK = 200
 _COMMON: Final = {"v1": (V1_HEADERS, V1_LINES), "v2": (SECURITY_HEADERS, SECURITY_LINES)}
 _SEED_BITS = 53
 """Drawn seeds are exact in every client's numbers, JavaScript's included."""
-
-_SEEDS: Final = struct.Struct("=512Q")
-"""So many are drawn at once: each time, other threads may come first."""
 
 
 class RunRoute:
@@ -103,7 +99,7 @@ class RunRoute:
         self._has_data = has_data
         self._column_frames = column_frames
         self._signatures = Signatures()
-        self._seeds: list[int] = []
+        self._stock = Stock()
         self._public_url = public_url.rstrip("/") if public_url else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Answer) -> None:
@@ -264,16 +260,11 @@ class RunRoute:
             degree=self._caps.degree(
                 request.service, parallel_flag=request.parallel_flag, parallel=request.parallel
             ),
-            seed=self._drawn_seed() if seed is None else seed,
+            seed=self._stock.bits(_SEED_BITS) if seed is None else seed,
             graphics=request.graphics,
             service=request.service,
             on_error=request.on_error,
         )
-
-    def _drawn_seed(self) -> int:
-        if not self._seeds:
-            self._seeds.extend(_SEEDS.unpack(os.urandom(_SEEDS.size)))
-        return self._seeds.pop() >> (64 - _SEED_BITS)
 
 
 def _headers(

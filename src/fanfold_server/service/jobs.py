@@ -7,7 +7,6 @@ takes an `actor` sees the actor's own jobs alone; a job of another owner is unkn
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -28,6 +27,7 @@ from fanfold_server.model.stopping import StopWhen
 from fanfold_server.rows.port import RowSource
 from fanfold_server.service.bell import Bell
 from fanfold_server.service.continuing import Continuing
+from fanfold_server.service.drawing import Stock
 from fanfold_server.service.endings import error_of
 from fanfold_server.service.entries import Entries, ErrorGroup, OutcomeEntry
 from fanfold_server.service.housekeeping import announce
@@ -116,6 +116,7 @@ class Jobs:
         self._hosts = hosts or Hosts(())
         self._reading = Reading(ledger=ledger, blobs=blobs)
         self._continuing = Continuing(ledger=ledger, blobs=blobs, reading=self._reading)
+        self._stock = Stock()
         self._entries = Entries(ledger=ledger, reading=self._reading)
 
     # ------------------------------------------------------------------ submitting
@@ -151,7 +152,7 @@ class Jobs:
             )
         if submission.callback_url is not None:
             self._hosts.target(submission.callback_url)
-        job_id = str(uuid.uuid4())
+        job_id = self._stock.uuid()
         if apply.input is None:
             job, _ = await self._submit(job_id, apply, submission, None)
             return job
@@ -268,7 +269,7 @@ class Jobs:
         spec = replace(spec, request=idempotency.request if idempotency else None)
         if old.table_state is TableState.WRITTEN:
             spec = replace(spec, table_overwrite=True)  # it is the same table, gone on with
-        new = str(uuid.uuid4())
+        new = self._stock.uuid()
         kept = False
         try:
             await announce(self._upkeep, new)
