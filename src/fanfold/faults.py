@@ -13,6 +13,23 @@ BY_CODE: dict[int, type[FanfoldError]] = {}
 """Which class an `errorCode` has: those of `errors.py`, by themselves."""
 
 
+_ADVICE = {
+    "ModuleNotFoundError": (
+        "Functions import what their environment has: client.environments.list() names those there "
+        "are, client.using(environment=…) chooses one."
+    ),
+    "FileNotFoundError": (
+        "Functions run on the server, and see no file of yours: a file's rows come as the data of "
+        "table_apply, data=Path(…), or as a table, client.tables.load; objects through client.ds."
+    ),
+    "OutputTooLong": (
+        "What a call returns may have so many items, rows or characters: return a summary, call "
+        "the function more often, or have the operator raise the setting max_output_len."
+    ),
+}
+"""What to do about errors of functions that stay a riddle to who has written them; by type."""
+
+
 class FanfoldError(Exception):
     """Something went wrong.
 
@@ -45,22 +62,15 @@ class FanfoldError(Exception):
         if self.traceback and sys.version_info >= (3, 11):
             # Whoever sees nothing but what Python prints has to see the line of the function, too.
             self.add_note(f"\n{self.where}:\n{self.traceback.rstrip()}")
-        if self.lacks_module and sys.version_info >= (3, 11):
-            self.add_note(
-                "\nFunctions import what their environment has: client.environments.list() names "
-                "those there are, client.using(environment=…) chooses one."
-            )
+        advice = _ADVICE.get(str(self.details.get("errorType")))
+        if advice is not None and sys.version_info >= (3, 11):
+            self.add_note(f"\n{advice}")
 
     @property
     def where(self) -> str:
         """Say which call of the function it was."""
         index = self.details.get("index")
         return "In the function" if index is None else f"In the function, at call {index}"
-
-    @property
-    def lacks_module(self) -> bool:
-        """Whether the function wanted to import what its environment does not have."""
-        return self.details.get("errorType") == "ModuleNotFoundError"
 
     @property
     def traceback(self) -> str:

@@ -261,7 +261,12 @@ def _degree(parallel: bool | int | None) -> dict[str, object]:
     return {"parallelFlag": True, "parallel": int(parallel)}
 
 
-def _columns(names: str | Sequence[str]) -> str:
+def _columns(names: object) -> str:
     if isinstance(names, str):
         return names
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise TypeError(
+            f"{names!r} names no columns: a name, or a list of names, is wanted, and before the "
+            "function."
+        )
     return ",".join('"' + name.replace('"', '""') + '"' for name in names)

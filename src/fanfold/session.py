@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from fanfold import errors
 from fanfold.faults import BY_CODE, FanfoldError, NotLoggedIn, NotUnderstood, Refused, Unreachable
 from fanfold.messages import Open, Pause, Read, Request, Response, Send, Steps, json_body
+from fanfold.options import Options
 
 TOKEN_PATH = "/omlusers/api/oauth2/v1/token"  # noqa: S105  # a path
 REFRESH_BEFORE_S = 60.0
@@ -212,6 +213,9 @@ def error_for(
 ) -> FanfoldError:
     """Make the error of a code; an unknown one is `Refused`."""
     kind = BY_CODE.get(code, Refused)
+    name = (details or {}).get("argument")
+    if kind is errors.InvalidArguments and name in Options.__dataclass_fields__:
+        message += f". How a run is run is said before it: client.using({name}=…)"
     return kind(message, status=status, details={**(details or {}), "code": code})
 
 

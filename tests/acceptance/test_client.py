@@ -123,6 +123,16 @@ def test_what_has_no_json_form_is_named_before_anything_is_sent(client: Client) 
         client.index_apply(2, half, by=float("nan"))
 
 
+def test_what_says_how_a_run_is_run_is_no_argument_of_the_function(client: Client) -> None:
+    with pytest.raises(errors.InvalidArguments, match=r"client\.using\(seed=…\)"):
+        client.index_apply(2, half, seed=7)
+
+
+def test_columns_that_are_none_are_told(client: Client) -> None:
+    with pytest.raises(TypeError, match="names no columns"):
+        client.group_apply("sdk_grades", half, "year")  # type: ignore[arg-type]  # a slip
+
+
 def test_a_frame_as_an_argument_is_shown_the_way_of_rows(client: Client) -> None:
     with pytest.raises(NotSendable, match=r"a Table is.*table_apply.*client\.tables\.load"):
         client.index_apply(2, half, by=pyarrow.table({"x": [1]}))
@@ -162,6 +172,12 @@ def test_what_python_prints_of_a_failed_call_ends_with_the_functions_own_line(
     with pytest.raises(errors.CallRaised) as lacking:
         client.do_eval("def f():\n    import no_such_module\n")
     assert "client.using(environment=" in "".join(traceback.format_exception(lacking.value))
+    with pytest.raises(errors.CallRaised) as absent:
+        client.do_eval("def f():\n    return open('grades.csv').read()\n")
+    assert "see no file of yours" in "".join(traceback.format_exception(absent.value))
+    with pytest.raises(errors.CallTooLong) as long:
+        client.do_eval("def f():\n    return 'x' * 5001\n")
+    assert "max_output_len" in "".join(traceback.format_exception(long.value))
 
 
 def test_with_continue_a_failed_call_has_its_exception_in_its_place(client: Client) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 import pytest
@@ -56,6 +58,15 @@ def test_a_script_has_a_document_of_its_own(typed: Caller) -> None:
         "index"
         in once["content"]["application/json"]["schema"]["properties"]["parameters"]["properties"]
     )
+
+
+def test_whatever_it_refers_to_is_in_the_document(typed: Caller) -> None:
+    """A generator of clients stops at the first reference that leads nowhere."""
+    document = typed.get("/api/v1/scripts/typed/openapi.json").json()
+    named = set(re.findall(r'"\$ref": "([^"]+)"', json.dumps(document)))
+    there = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
+    assert named == there
+    assert "$defs" not in json.dumps(document)
 
 
 def test_whom_it_is_granted_to_may_read_it_and_nobody_else(typed: Caller, bob: Caller) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import os
 import socket
@@ -14,6 +15,7 @@ from click.testing import CliRunner, Result
 
 import fanfold.cli
 from fanfold import __version__
+from fanfold.cli.talking import write_rows
 from fanfold_server.cli import setting_options
 from fanfold_server.settings import ENV_PREFIX, Settings
 
@@ -92,6 +94,27 @@ def test_commands_for_accounts_do_not_load_the_web_framework_and_the_engine(tmp_
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True
     )
     assert "heavy: []" in done.stderr
+
+
+class Terminal(io.StringIO):
+    """A standard output with somebody before it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_what_names_an_entry_stays_in_one_piece_on_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else it cannot be copied into the next command."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "80")
+    name = "0b9c7b0e-5a8e-4f0f-9d5b-7b9b4f6a3c11"
+    row = (name, "partly_failed", "adhoc_wave_4e4e9cdf1f09", "9/9", "2026-11-24T01:25:56.281Z", "x")
+    write_rows(("id", "state", "script", "done", "created", "comments"), [row])
+    assert name in terminal.getvalue()
+    assert ".281" not in terminal.getvalue()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ Results go to standard output, talk to standard error. The exit statuses are in 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import IntEnum
@@ -25,6 +26,7 @@ from fanfold.faults import (
 )
 
 Verb = Callable[..., Any]
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?Z")
 
 
 class Status(IntEnum):
@@ -177,16 +179,23 @@ def write_rows(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    for at, column in enumerate(columns):
+        # What names an entry is copied from here into the next command: it stays in one piece.
+        table.add_column(column, overflow="fold", no_wrap=at == 0)
     for row in rows:
-        table.add_row(*(_cell(cell) for cell in row))
+        table.add_row(*(_short(_cell(cell)) for cell in row))
     Console().print(table, markup=False)
 
 
 def _cell(value: object) -> str:
     text = "" if value is None else str(value)
     return " ".join(text.split("\t")).replace("\n", " ")
+
+
+def _short(cell: str) -> str:
+    """Write a moment to the second: 2026-01-31 12:00:00Z."""
+    found = _MOMENT.fullmatch(cell)
+    return f"{found[1]} {found[2]}Z" if found else cell
 
 
 def _others(exc: FanfoldError) -> dict[str, object]:

@@ -27,8 +27,9 @@ def script_document(
     """
     names = [script.name, *([owner] if owner is not None else [])]
     tail = "/".join(quote(name, safe="") for name in names)
+    shared: dict[str, Schema] = {}
     paths = {
-        f"{_ROOT}/{verb}/{tail}": {"post": _operation(verb, script, signature)}
+        f"{_ROOT}/{verb}/{tail}": {"post": _operation(verb, script, signature, shared)}
         for verb in BODIES
         if data or verb not in DATA_VERBS
     }
@@ -46,14 +47,18 @@ def script_document(
         "paths": paths,
         "components": {
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
-            "schemas": {"Error": {**ErrorOut.model_json_schema(), "title": "Error"}},
+            "schemas": {"Error": {**ErrorOut.model_json_schema(), "title": "Error"}, **shared},
         },
     }
 
 
-def _operation(verb: str, script: Script, signature: Signature | None) -> dict[str, Any]:
+def _operation(
+    verb: str, script: Script, signature: Signature | None, shared: dict[str, Schema]
+) -> dict[str, Any]:
+    """Write an operation; what its body refers to is put into `shared`."""
     model = BODIES[verb]
-    body = model.model_json_schema()
+    body = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    shared |= body.pop("$defs", {})
     body.pop("example", None)
     parameters = _parameters(signature, 0 if verb == "do-eval" else 1)
     members = body["properties"]
