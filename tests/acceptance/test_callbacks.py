@@ -15,6 +15,7 @@ from tests.acceptance.conftest import Caller, StartServer
 from tests.acceptance.job_calls import JOBS, RUNS, ended, id_of, submit
 from tests.acceptance.processes import until
 from tests.contract.postgres import started_or_skipped
+from tests.fakes.ports import reserved_port
 from tests.fakes.receiver import Receiver, receiving
 
 TOLD_LIMIT_S = 60
@@ -130,13 +131,13 @@ def test_a_server_that_is_killed_before_it_tells_does_so_when_it_is_back(
     monkeypatch.setenv("FANFOLD_CALLBACK_HOSTS", receiver.host)
     monkeypatch.setenv("FANFOLD_CALLBACK_RETRY_S", "1")
     options = () if database is None else ("--database", database)
-    with Cluster(tmp_path, *options, agents=1) as cluster:
+    with Cluster(tmp_path, *options, agents=0) as cluster:
         address = database or f"sqlite:///{cluster.data / 'fanfold.db'}"
         engine = sa.create_engine(address, poolclass=sa.pool.NullPool)
-        source = "import time\ndef slow():\n    time.sleep(2)\n    return 'x'\n"
-        cluster.request("PUT", "/api/v1/scripts/slow", json={"source": source})
-        job = cluster.submit("slow", {"callbackUrl": receiver.url})
+        cluster.request("PUT", "/api/v1/scripts/x", json={"source": "def x():\n    return 'x'\n"})
+        job = cluster.submit("x", {"callbackUrl": receiver.url})
         cluster.server.kill()
+        cluster.agents.append(cluster._start_agent())
 
         def is_written() -> bool:
             with engine.connect() as connection:
@@ -161,11 +162,17 @@ def test_a_server_that_is_killed_before_it_tells_does_so_when_it_is_back(
     assert received.headers["webhook-id"] == f"msg_{job}"
 
 
+@pytest.fixture
+def port() -> Iterator[int]:
+    """Of one who is away."""
+    with reserved_port() as port:
+        yield port
+
+
 @pytest.mark.timeout(240)
-def test_who_is_away_is_told_by_the_next_server(start_server: StartServer) -> None:
+def test_who_is_away_is_told_by_the_next_server(start_server: StartServer, port: int) -> None:
     """A server that could not deliver is killed; the one after it goes on."""
-    with receiving() as away:
-        port, url = away.port, away.url
+    url = Receiver(port=port).url
     options = ("--callback-hosts", f"127.0.0.1:{port}", "--callback-retry-s", "1")
     server = start_server(*options, users={"alice": "developer"})
     with server.caller("alice") as alice:

@@ -185,15 +185,19 @@ def test_an_unknown_environment_is_400_at_once(server: Server, frida: Caller) ->
     """No process is started for it, and the answer says which there are."""
     _run(frida, "where", "plain")
     before = {process.pid for process in zygotes(server.pid)}
-    began = time.monotonic()
-    for verb, body in (("do-eval", {}), ("index-apply", {"times": 100})):
-        path = f"/oml/api/py-scripts/v1/{verb}/where"
-        answer = frida.post(path, json={**body, "envName": "plian"})
-        error = answer.json()
-        assert (answer.status_code, error["errorCode"], error["field"]) == (400, 2012, "envName")
-        assert all(word in error["errorMessage"] for word in ('"plian"', "default", "plain"))
-        assert 'did you mean "plain"?' in error["errorMessage"]
-    assert time.monotonic() - began < 1
+    took_s = []
+    for _ in range(5):  # the machine may be busy with something else; not each time
+        began = time.monotonic()
+        for verb, body in (("do-eval", {}), ("index-apply", {"times": 100})):
+            path = f"/oml/api/py-scripts/v1/{verb}/where"
+            answer = frida.post(path, json={**body, "envName": "plian"})
+            error = answer.json()
+            told = (answer.status_code, error["errorCode"], error["field"])
+            assert told == (400, 2012, "envName")
+            assert all(word in error["errorMessage"] for word in ('"plian"', "default", "plain"))
+            assert 'did you mean "plain"?' in error["errorMessage"]
+        took_s.append(time.monotonic() - began)
+    assert min(took_s) < 1
     assert {process.pid for process in zygotes(server.pid)} <= before
 
 

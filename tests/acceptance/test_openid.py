@@ -16,6 +16,7 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 
 from tests.acceptance.conftest import Server, StartServer, run_fanfold, serving
+from tests.fakes.ports import reserved_port
 from tests.openid.provider import INSTALL_LIMIT_S, Provider, fresh_key
 
 pytestmark = pytest.mark.timeout(60 + INSTALL_LIMIT_S)
@@ -45,12 +46,13 @@ def server(tmp_path_factory: pytest.TempPathFactory, provider: Provider) -> Iter
 
 @contextmanager
 def running(folder: Path, key: RSAKey) -> Iterator[Provider]:
-    provider = Provider(folder)
-    provider.start(key)
-    try:
-        yield provider
-    finally:
-        provider.stop()
+    with reserved_port() as port:
+        provider = Provider(folder, port)
+        provider.start(key)
+        try:
+            yield provider
+        finally:
+            provider.stop()
 
 
 def trusting(provider: Provider) -> tuple[str, ...]:

@@ -130,11 +130,14 @@ def test_a_name_that_is_taken_is_refused_at_once(ada: Caller) -> None:
     assert rows(ada, "RT_TAKEN") == [{"INDEX": 1, "VALUE": 1}]
 
 
-def test_a_name_that_is_taken_meanwhile_is_an_error_of_the_job(ada: Caller) -> None:
+def test_a_name_that_is_taken_meanwhile_is_an_error_of_the_job(ada: Caller, server: Server) -> None:
     drop(ada, "RT_RACE")
-    ada.store("rt_slow", "def f(i):\n    import time\n    time.sleep(1)\n    return i\n")
+    gate = server.shared / "rt_race"
+    waits = f"while not os.path.exists({str(gate)!r}):\n        time.sleep(0.01)"
+    ada.store("rt_slow", f"import os, time\ndef f(i):\n    {waits}\n    return i\n")
     location = submit(ada, "index-apply", "rt_slow", times=1, resultTable="RT_RACE")
     load(ada, "RT_RACE", ["A", "7"])
+    gate.touch()
     told = settled(ada, location)
     assert told["resultTable"]["state"] == "failed"
     assert rows(ada, "RT_RACE") == [{"A": 7}]

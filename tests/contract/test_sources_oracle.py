@@ -26,6 +26,7 @@ from fanfold_server.model.errors import (
 from fanfold_server.model.rows import Query
 from fanfold_server.rows import oracle
 from tests.contract.external import PASSWORD, Sources, opened
+from tests.fakes.ports import reserved_port
 
 
 @pytest.fixture
@@ -41,10 +42,11 @@ def silent() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def _closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
+@pytest.fixture
+def closed() -> Iterator[int]:
+    """A port at which nobody listens."""
+    with reserved_port() as port:
+        yield port
 
 
 @pytest.mark.parametrize(
@@ -98,8 +100,10 @@ async def test_what_a_timestamp_does_not_keep_names_the_column() -> None:
         oracle.converted(table)
 
 
-async def test_a_database_that_refuses_is_told_and_the_password_is_not(sources: Sources) -> None:
-    url = f"oracle://reader@127.0.0.1:{_closed_port()}/sales"
+async def test_a_database_that_refuses_is_told_and_the_password_is_not(
+    sources: Sources, closed: int
+) -> None:
+    url = f"oracle://reader@127.0.0.1:{closed}/sales"
     sources.directory.register("ORA", SourceKind.ORACLE, url, PASSWORD)
     with pytest.raises(SourceUnavailable, match='"ORA" cannot be read') as refused:
         await sources.rows.whole(Query(text="SELECT 1 FROM dual", source="ORA"), reader="ANN")

@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -80,10 +79,3 @@ def differences(page: Path, printed: list[str]) -> list[str]:
         for step, text in zip(steps(page), printed, strict=True)
         if step.printed is not None and not agrees(step.printed, text)
     ]
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port

@@ -17,16 +17,17 @@ from tests.docs.sessions import (
     README,
     TUTORIAL,
     differences,
-    free_port,
     needs_a_shell,
     run_page,
 )
+from tests.fakes.ports import reserved_port
 
 
 @pytest.fixture(scope="module")
-def hook_port() -> int:
+def hook_port() -> Iterator[int]:
     """Where the server may call back."""
-    return free_port()
+    with reserved_port() as port:
+        yield port
 
 
 @pytest.fixture(scope="module")

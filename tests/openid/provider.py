@@ -10,7 +10,6 @@ import fcntl
 import hashlib
 import json
 import shutil
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -65,15 +64,14 @@ class Provider:
 
     Args:
         folder: a directory of the test's own.
+        port: it listens there.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, port: int) -> None:
         self._program = installed() / "provider.mjs"
         self._folder = folder
         self._process: subprocess.Popen[str] | None = None
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            self._port = listener.getsockname()[1]
+        self._port = port
         self.issuer = f"http://127.0.0.1:{self._port}"
 
     def start(self, *keys: RSAKey) -> None:

@@ -11,7 +11,7 @@ import pytest
 from fanfold_server.callbacks.port import NotDelivered
 from fanfold_server.callbacks.sending import open_post
 from fanfold_server.model.callback import Hosts, Target
-from tests.docs.sessions import free_port
+from tests.fakes.ports import reserved_port
 from tests.fakes.receiver import receiving
 
 
@@ -60,7 +60,11 @@ async def test_a_name_that_leads_to_a_private_address_is_not_connected_to() -> N
 
 
 async def test_nobody_there_is_said() -> None:
-    host = f"127.0.0.1:{free_port()}"
+    with reserved_port() as port:
+        await _to_nobody(f"127.0.0.1:{port}")
+
+
+async def _to_nobody(host: str) -> None:
     async with open_post(1) as post:
         with pytest.raises(NotDelivered, match="could not be connected to"):
             await post.send(Hosts([host]).target(f"http://{host}/"), {}, b"")

@@ -23,9 +23,9 @@ from fanfold_server.service.callbacks import Callbacks, headers_of, message_of, 
 from fanfold_server.service.delivering import MAX_ATTEMPTS, MAX_PAUSE_S, Deliverer, pause_s
 from fanfold_server.store.schema import delivery as deliveries
 from tests.contract.jobs import SPEC, START
-from tests.docs.sessions import free_port
 from tests.fakes.engine import PlainEngine
 from tests.fakes.house import ALICE, LIMIT_S, House, opened
+from tests.fakes.ports import reserved_port
 from tests.fakes.receiver import Receiver, receiving
 
 RETRY_S = 0.05
@@ -110,7 +110,11 @@ async def test_a_bad_answer_is_tried_again_with_the_same_id_and_body(house: Hous
 
 
 async def test_who_is_away_is_told_when_he_is_back(house: House) -> None:
-    port = free_port()
+    with reserved_port() as port:
+        await _away_and_back(house, port)
+
+
+async def _away_and_back(house: House, port: int) -> None:
     away = Receiver(port=port)
     async with _delivering(house, away.host):
         job = await _ended(house, away)
