@@ -179,7 +179,8 @@ class Job(Part[D], Generic[D]):
                 name = f"{entry['index']}-{entry['number']}.png"
                 request = Request("GET", self._at("images", name), may_repeat=True)
                 answer = yield from self._session.send(request)
-                yield Give(Image(answer.body, entry["title"], entry["number"], entry["index"]))
+                called = entry.get("group") or entry["index"]
+                yield Give(Image(answer.body, entry["title"], entry["number"], called))
             start = page["next"]
 
     @verb

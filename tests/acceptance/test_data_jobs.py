@@ -7,6 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from fanfold import Client
 from tests.acceptance.conftest import Caller
 from tests.acceptance.job_calls import JOBS, RUNS, ended, id_of, submit, submitted
 from tests.acceptance.test_data_runs import (
@@ -158,3 +159,17 @@ def test_a_key_makes_one_job_of_two_requests(ada: Caller) -> None:
             headers=headers,
         )
         assert (answer.status_code, answer.json()["errorCode"]) == (409, 2028)
+
+
+def test_figures_of_groups_say_whose_they_are(ada: Caller) -> None:
+    """A job's figures are looked at by themselves: "2-1" would tell nobody which species it is."""
+    body: dict[str, Any] = {"input": "DF", "groupBy": "SPECIES", "graphicsFlag": True}
+    location = submit(ada, "group-apply", "j_draw", **body)
+    ended(ada, location)
+    images = ada.get(f"{JOBS}/{id_of(location)}/images").json()["images"]
+    assert {image["group"] for image in images} == {"setosa", "versicolor", "virginica"}
+    page = ada.get(f"{JOBS}/{id_of(location)}/images", headers={"Accept": "text/html"}).text
+    assert "<figcaption>1-1 setosa" in page
+    with Client(str(ada.base_url), token=ada.token) as client:
+        drawn = client.job(id_of(location)).images()
+        assert next(iter(drawn)).filename == "setosa-1.png"

@@ -46,11 +46,13 @@ def save_results(job: Job[Blocking], file: Path) -> None:
 def save_images(images: Iterable[Image], folder: Path) -> None:
     """Write figures to a folder, one file each."""
     folder.mkdir(parents=True, exist_ok=True)
-    count = 0
-    for image in images:
-        image.save(folder / image.filename)
-        count += 1
-    talk(f"wrote {count} figures to {folder}")
+    written: set[str] = set()
+    for count, image in enumerate(images, 1):
+        # Groups may differ in what no file's name has: "a/b" and "a:b".
+        name = image.filename if image.filename not in written else f"{count}-{image.filename}"
+        image.save(folder / name)
+        written.add(name)
+    talk(f"wrote {len(written)} figures to {folder}")
 
 
 def write_result(verb: str, answer: Mapping[str, Any], *, graphics: bool, as_json: bool) -> None:

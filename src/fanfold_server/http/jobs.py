@@ -305,6 +305,7 @@ async def list_images(
         headers = {"Content-Disposition": f'attachment; filename="{job_id}.zip"'}
         return streamed(archive(jobs, caller, job), media_type=ZIP, headers=headers)
     base = f"{_url(request, surface, job)}/images"
+    keys = await jobs.keys(job)
     entries = await jobs.images(caller, job_id, start=start or 0, limit=limit)
     following = None
     if len(entries) == limit:
@@ -322,6 +323,7 @@ async def list_images(
                     number=entry.number,
                     title=entry.title,
                     href=f"{base}/{entry.index}-{entry.number}.png",
+                    group=keys[entry.index - 1] if keys is not None else None,
                 )
                 for entry in entries
             ],

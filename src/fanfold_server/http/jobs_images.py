@@ -49,9 +49,12 @@ async def contact_sheet(jobs: Jobs, actor: Actor, job: Job) -> AsyncIterator[byt
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>'
         f"<body><h1>{title}</h1><p>{counts}.</p><main>"
     ).encode()
+    keys = await jobs.keys(job)
     async for entry in _entries(jobs, actor, job.id):
         png = await jobs.image(actor, job.id, entry.index, entry.number)
-        caption = escape(f"{entry.index}-{entry.number} {entry.title or ''}".rstrip())
+        group = keys[entry.index - 1] if keys is not None else None
+        words = (f"{entry.index}-{entry.number}", group and f"{group}:", entry.title)
+        caption = escape(" ".join(filter(None, words)).removesuffix(":"))
         yield f'<figure><img alt="{caption}" src="data:image/png;base64,'.encode()
         yield b64encode(png)
         yield f'"><figcaption>{caption}</figcaption></figure>\n'.encode()

@@ -348,6 +348,7 @@ class ImageOut(_Answer):
     number: int
     title: str | None
     href: str
+    group: Annotated[str | None, Field(description="Of group-apply: whose rows were drawn.")]
 
 
 class ImageList(_Answer):
