@@ -31,7 +31,7 @@ def enter(config: dict[str, Any]) -> None:
             "user": the user id to take, None for this one;
             "limits": by name as in the `resource` module, e.g. {"NOFILE": 1024};
             "home", "wall": see `Wall`;
-            "tmp": see `temporary`, None where /tmp is not one's own;
+            "tmp": see `temporary`, None where nothing there is one's own;
             "outlet": what `open_outlet` is given, None for no way out, and "control": to whom;
             "variables": what the program has in its environment besides ours. Not before: one can
             name a library that is loaded into whatever is started.

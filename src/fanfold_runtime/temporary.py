@@ -1,9 +1,10 @@
-"""A /tmp of each worker's own, where all of them see the same files.
+"""A /tmp and a /dev/shm of each worker's own, where all of them see the same files.
 
-In a bubble, /tmp is a symbolic link to a descriptor of whoever follows it, always the same number:
-`/proc/self/fd/3`. A worker has its own directory there. Who cannot be told apart by mounts, which
-nobody in the bubble may make, is told apart by the kernel's own word for "mine". A child process
-has what its parent has, and so has a program that `subprocess` or `multiprocessing` starts.
+In a bubble, both are symbolic links below a descriptor of whoever follows them, always the same
+number: `/proc/self/fd/3/tmp`. A worker has its own directory there. Who cannot be told apart by
+mounts, which nobody in the bubble may make, is told apart by the kernel's own word for "mine". A
+child process has what its parent has, and so has a program that `subprocess` or `multiprocessing`
+starts.
 """
 
 from __future__ import annotations
@@ -18,12 +19,16 @@ from typing import Any
 from fanfold_runtime.removing import remove
 
 PLACE = "/tmp"  # noqa: S108  # the place itself is meant
+_MEMORY = "/dev/shm"  # noqa: S108  # here, too
+_NAMES = ("tmp", "shm")
 _OWN = "/proc/self/fd/"
 
 
 def make(folder: str, descriptor: int) -> None:
-    """Make a directory what /tmp stands for in this process and those that it starts."""
+    """Make a directory what both lie in for this process and those that it starts."""
     os.mkdir(folder, 0o700)
+    for name in _NAMES:
+        os.mkdir(os.path.join(folder, name), 0o700)
     opened = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     if opened == descriptor:
         os.set_inheritable(descriptor, True)
@@ -60,20 +65,16 @@ def _is_open(descriptor: int) -> bool:
 
 
 class Temporary:
-    """What /tmp looked like before the first run; it is as empty after each.
+    """What both looked like before the first run; they are as empty after each.
 
     Attributes:
-        names: what it is called, if it is this process's own.
+        names: what /tmp is called, if it is this process's own.
     """
 
     def __init__(self) -> None:
-        try:
-            target = os.readlink(PLACE)
-        except OSError:  # not ours to empty
-            target = ""
-        self._descriptor = int(target[len(_OWN) :]) if target.startswith(_OWN) else None
-        own = self._descriptor is not None
-        self.names = (PLACE, os.path.realpath(PLACE)) if own else ()
+        tmp, memory = _descriptor_of(PLACE), _descriptor_of(_MEMORY)
+        self._descriptor = memory if tmp is None else tmp
+        self.names = () if tmp is None else (PLACE, os.path.realpath(PLACE))
         self._before = self._look()
 
     def reasons(self) -> Iterator[str]:
@@ -81,21 +82,36 @@ class Temporary:
         if self._look() == self._before:
             return
         with suppress(OSError):
-            for name in os.listdir(PLACE):
-                path = os.path.join(PLACE, name)
-                if os.path.isdir(path) and not os.path.islink(path):
-                    remove(path)
-                else:
-                    os.unlink(path)
+            for name in _NAMES:
+                _empty("%s%s/%s" % (_OWN, self._descriptor, name))
         if self._look() != self._before:
-            yield "its own /tmp was changed, or could not be emptied"
+            yield "its own /tmp or /dev/shm was changed, or could not be emptied"
 
-    def _look(self) -> tuple[int, ...]:
-        """Tell which directory it is, and by its size whether something is in it (tmpfs)."""
+    def _look(self) -> list[tuple[int, ...]]:
+        """Tell which directories they are, and by sizes whether something is in them (tmpfs)."""
         if self._descriptor is None:
-            return ()
+            return []
         try:
-            found = os.fstat(self._descriptor)
+            found = [os.fstat(self._descriptor)]
+            found += [os.stat(name, dir_fd=self._descriptor) for name in _NAMES]
         except OSError:  # a script has closed it
-            return (-1,)
-        return found.st_dev, found.st_ino, found.st_mode, found.st_size, found.st_nlink
+            return [(-1,)]
+        return [(at.st_dev, at.st_ino, at.st_mode, at.st_size, at.st_nlink) for at in found]
+
+
+def _descriptor_of(place: str) -> int | None:
+    """Return below which descriptor a place is; None where it is not ours to empty."""
+    try:
+        target = os.readlink(place)
+    except OSError:
+        return None
+    return int(target[len(_OWN) :].partition("/")[0]) if target.startswith(_OWN) else None
+
+
+def _empty(folder: str) -> None:
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        if os.path.isdir(path) and not os.path.islink(path):
+            remove(path)
+        else:
+            os.unlink(path)

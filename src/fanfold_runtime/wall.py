@@ -29,7 +29,6 @@ class Wall:
             families: address families of which sockets may be made;
             own_proc: /proc shows this sandbox alone;
             own_uid: nobody else has this user id;
-            own_shm: nobody else can see /dev/shm;
             capless: should the user id be 0, it is worth no more than any other.
         home: the zygote's directory.
 
@@ -78,7 +77,8 @@ class Wall:
     def _shared(self) -> list[tuple[int, int]]:
         """Return what a zygote and its workers may do alike."""
         plan = self._plan
-        shared = [_SHARED_MEMORY] if plan["own_shm"] or plan["own_uid"] else []
+        # in a sandbox of its own, it is in a worker's directory
+        shared = [_SHARED_MEMORY] if plan["own_uid"] and not plan["own_proc"] else []
         devices = ["/dev/" + name for name in _DEVICES]
         rules = landlock.opened(plan["readable"], landlock.READ)
         return rules + landlock.opened([*plan["writable"], *devices, *shared], landlock.WRITE)

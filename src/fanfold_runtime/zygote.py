@@ -79,7 +79,7 @@ class Zygote:
         config: {"preload": [module names], "home": directory, "wall": {...},
             "memory_kib": of a worker and all that it starts,
             "tmp_kib": of its files; 0 where something else limits them,
-            "tmp": the descriptor that /tmp stands for, None where that is nobody's own}.
+            "tmp": the descriptor below which /tmp and /dev/shm are, None where nobody has his own}.
     """
 
     def __init__(self, control: socket.socket, config: dict[str, Any]) -> None:

@@ -129,8 +129,8 @@ class Settings(PlaceSettings):
         1024,
         ge=1,
         description="Temporary files: where the isolation is bwrap, those of the workers of one "
-        "owner all together, taken from memory; else those of a worker, looked at once a second; "
-        "in MiB.",
+        "owner all together, /tmp and /dev/shm among them, taken from memory; else those of a "
+        "worker, looked at once a second; in MiB.",
     )
     worker_output_mib: int = Field(
         256, ge=1, description="What a call may print, in MiB; `max_log_kib` of it is kept."

@@ -33,6 +33,7 @@ EXPECTED = {
     "write_tmp": "XX·· XX··",
     "write_var_tmp": "XX·· XX··",
     "write_shared_memory": "XX·· XXX·",
+    "find_shared_memory_of_another_call": "XX·· XXX·",
     "use_an_inherited_descriptor": "···· ····",
     "see_the_server": "XX·· XX··",
     "read_the_servers_environment": "XX·· ····",

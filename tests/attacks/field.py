@@ -40,7 +40,7 @@ ROOT = Path(__file__).parents[2]
 NOBODY = 65_534
 MEMORY_MIB, FILE_MIB, TMP_MIB, FILES, PROCESSES = 384, 16, 48, 256, 64
 GONE_WITHIN_S = 3.0
-SOURCES = ("attacker.py", "outbound.py")
+SOURCES = ("attacker.py", "outbound.py", "remains.py")
 LIST = "_with_a_list"
 LEFT = ("leave_a_daemon", "leave_a_daemon_and_kill_the_zygote")
 
@@ -67,6 +67,11 @@ def f(i):
     open('mine', 'w').write('secret')
     time.sleep(600)
 """
+LEAVE = """
+def f(i, mark):
+    open('/dev/shm/' + mark, 'w').write('secret')
+"""
+FOUND = "find_shared_memory_of_another_call"
 WHERE = "import os\ndef f(i): return os.getcwd()"
 
 
@@ -171,6 +176,8 @@ def one(engine: Engine, source: str, name: str, victims: dict[str, Any]) -> str:
     mark = f"mark-{uuid.uuid4().hex}"
     began = time.monotonic()
     try:
+        if name == FOUND:
+            engine.run(LEAVE, parameters={"mark": mark}, caller="CAROL")
         record = engine.run(
             source,
             entry="attack",

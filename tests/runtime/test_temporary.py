@@ -1,4 +1,4 @@
-"""Behind bubblewrap, every worker has a /tmp of its own, which is empty again after each run."""
+"""Behind bubblewrap, every worker has its own /tmp and /dev/shm, empty again after each run."""
 
 from __future__ import annotations
 
@@ -57,21 +57,29 @@ def engine(environment: Environment, tmp_path_factory: pytest.TempPathFactory) -
         yield engine
 
 
-def test_what_is_left_is_gone_at_the_next_run_of_the_same_worker(engine: Engine) -> None:
-    first = engine.run(WHO).value
-    again = engine.run(WHO).value
+PLACES = pytest.mark.parametrize("place", ["/tmp", "/dev/shm"])
+
+
+@PLACES
+def test_what_is_left_is_gone_at_the_next_run_of_the_same_worker(
+    engine: Engine, place: str
+) -> None:
+    first = engine.run(WHO, parameters={"folder": place}).value
+    again = engine.run(WHO, parameters={"folder": place}).value
     assert first[:2] == again[:2] == [[], "1"]
     assert first[2] == again[2]
 
 
-def test_workers_of_one_run_do_not_see_each_others(engine: Engine) -> None:
-    source = """
+@PLACES
+def test_workers_of_one_run_do_not_see_each_others(engine: Engine, place: str) -> None:
+    source = f"""
     import os, time
     def f(i):
-        with open('/tmp/mine', 'a') as file:
+        with open('{place}/mine', 'a') as file:
             file.write('%d,' % os.getpid())
         time.sleep(0.2)
-        return set(open('/tmp/mine').read().split(',')) - {''} == {str(os.getpid())}, os.getpid()
+        found = set(open('{place}/mine').read().split(',')) - {{''}}
+        return found == {{str(os.getpid())}}, os.getpid()
     """
     wait_until(lambda: _has_several(engine), "there are workers for several calls at once")
     found = engine.run(source, count=4, degree=4).returned.values()
@@ -85,10 +93,12 @@ def _has_several(engine: Engine) -> bool:
     return len(set(engine.run(source, count=4, degree=4).returned.values())) > 1
 
 
-def test_a_script_of_another_author_sees_nothing_of_the_callers(engine: Engine) -> None:
-    hold = "import time\ndef f(i):\n    open('/tmp/mine', 'w').close()\n    time.sleep(60)\n"
+@PLACES
+def test_a_script_of_another_author_sees_nothing_of_the_callers(engine: Engine, place: str) -> None:
+    hold = f"import time\ndef f(i):\n    open('{place}/mine', 'w').close()\n    time.sleep(60)\n"
     going = engine.start(hold, owner="ANN")
-    seen = engine.run("import os\ndef f(i): return os.listdir('/tmp')", owner="BOB", caller="ANN")
+    look = f"import os\ndef f(i): return os.listdir('{place}')"
+    seen = engine.run(look, owner="BOB", caller="ANN")
     going.cancel()
     assert seen.value == []
 
@@ -107,16 +117,48 @@ def test_programs_and_children_share_it_with_their_worker(engine: Engine) -> Non
     assert engine.run(source).value == ["here", ["here"], True]
 
 
-def test_it_counts_for_the_limit_of_temporary_files(engine: Engine) -> None:
+@PLACES
+def test_a_granted_script_leaves_its_owner_nothing_of_its_callers(
+    engine: Engine, place: str
+) -> None:
+    leave = f"def f(i):\n    open('{place}/taken', 'w').write('of the caller')\n"
+    look = f"import os\ndef f(i): return os.listdir('{place}')"
+    assert engine.run(leave, owner="BOB", caller="ANN").error is None
+    assert engine.run(look, owner="BOB").value == []
+    assert engine.run(look, owner="BOB", caller="CAROL").value == []
+
+
+def test_what_shares_memory_by_name_finds_it_in_processes_of_every_kind(engine: Engine) -> None:
+    source = """
+    import multiprocessing, multiprocessing.shared_memory as memory, os, subprocess, sys
+    READ = "import sys; print(open('/dev/shm/' + sys.argv[1], 'rb').read(2).decode())"
+    def f(i):
+        block = memory.SharedMemory(create=True, size=64)
+        block.buf[:2] = b'ab'
+        again = memory.SharedMemory(block.name)
+        said = subprocess.run([sys.executable, '-c', READ, block.name], stdout=subprocess.PIPE)
+        with multiprocessing.get_context('spawn').Pool(1) as pool:
+            number = pool.apply(os.getpid) != os.getpid()
+        found = bytes(again.buf[:2]).decode(), said.stdout.decode().strip(), number
+        again.close()
+        block.close()
+        block.unlink()
+        return found
+    """
+    assert engine.run(source).value == ["ab", "ab", True]
+
+
+@PLACES
+def test_it_counts_for_the_limit_of_temporary_files(engine: Engine, place: str) -> None:
     source = f"""
     def f(i):
-        with open('/tmp/large', 'wb') as file:
+        with open('{place}/large', 'wb') as file:
             for _ in range({TMP_MIB + 8}):
                 file.write(bytes(1 << 20))
     """
     record = engine.run(source)
     assert "No space left" in record.failure.message
-    assert engine.run(WHO).value[0] == []
+    assert engine.run(WHO, parameters={"folder": place}).value[:2] == [[], "1"]
 
 
 @pytest.mark.parametrize(
@@ -160,5 +202,6 @@ def test_an_environment_below_tmp_leaves_no_room_for_one(
         below = make_environment(folder)
         with opened(below, tmp_path / "cache", isolation="bwrap", preload=()) as engine:
             assert engine.run(WHO).failure.type == "PermissionError"
+            assert engine.run(WHO, parameters={"folder": "/dev/shm"}).value[0] == []
     finally:
         shutil.rmtree(folder)

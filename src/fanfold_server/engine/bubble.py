@@ -17,9 +17,10 @@ from pathlib import Path
 
 from fanfold_server.engine.places import SYSTEM, Places, settings_files
 
-_SHM_BYTES = 64 << 20
 _INSIDE = "/fanfold"
-_TMP = Path("/tmp")  # noqa: S108
+_OWN = {"/tmp": "tmp", "/dev/shm": "shm"}  # noqa: S108
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+_STREAMS = {"fd": "", "stdin": "/0", "stdout": "/1", "stderr": "/2"}
 _OWN_USER = ("--unshare-user", "--uid", str(os.getuid()), "--gid", str(os.getgid()))
 
 
@@ -58,7 +59,8 @@ class Bubble:
             tmp_mib: size of the home.
             network: whether it is on the host's network; without, it has a loopback of its own.
             readable, writable: further places that exist.
-            tmp: the descriptor that /tmp stands for in there; None: there is no such thing.
+            tmp: the descriptor below which /tmp and /dev/shm are in there; None: there are none.
+                Nor is there one of the two where something below it is to be shown.
         """
         size = str(tmp_mib << 20)
         own = inside(home)
@@ -69,9 +71,9 @@ class Bubble:
             *_system(),
             *("--perms", "0755", "--dir", "/etc"),
             *_each("--ro-bind-try", settings_files(network=network)),
-            *("--proc", "/proc", "--dev", "/dev"),
-            *("--perms", "1777", "--size", str(_SHM_BYTES), "--tmpfs", "/dev/shm"),  # noqa: S108
-            *(() if tmp is None else ("--symlink", f"/proc/self/fd/{tmp}", str(_TMP))),
+            *("--proc", "/proc"),
+            *_devices(),
+            *_own(tmp, (*places.folders, *places.links, *readable, *writable)),
             *_binds(places, readable, writable),
             *_parents(own),
             *("--ro-bind", str(bundle), str(inside(bundle))),
@@ -114,11 +116,6 @@ def inside(path: Path) -> Path:
     return Path(_INSIDE + str(path))
 
 
-def may_have_tmp(places: Iterable[Path]) -> bool:
-    """Tell whether nothing that a bubble is to show lies below /tmp."""
-    return not any(path.is_relative_to(_TMP) for path in places)
-
-
 def _rights(uid: int | None) -> tuple[str, ...]:
     if uid is None:
         return _OWN_USER
@@ -139,6 +136,22 @@ def _system() -> Iterator[str]:
             yield from ("--symlink", str(path.readlink()), name)
         elif path.is_dir():
             yield from (*_parents(path), "--ro-bind", name, name)
+
+
+def _devices() -> Iterator[str]:
+    """Make a /dev in which nobody can make anything; what --dev makes has a /dev/shm of its own."""
+    yield from ("--perms", "0755", "--dir", "/dev")
+    yield from _each("--dev-bind-try", [f"/dev/{name}" for name in _DEVICES])
+    for name, stream in _STREAMS.items():
+        yield from ("--symlink", f"/proc/self/fd{stream}", f"/dev/{name}")
+
+
+def _own(descriptor: int | None, shown: Iterable[Path]) -> Iterator[str]:
+    """Make what is each worker's own: see `fanfold_runtime.temporary`."""
+    taken = list(shown)
+    for place, name in _OWN.items():
+        if descriptor is not None and not any(path.is_relative_to(place) for path in taken):
+            yield from ("--symlink", f"/proc/self/fd/{descriptor}/{name}", place)
 
 
 def _binds(places: Places, readable: Iterable[Path], writable: Iterable[Path]) -> Iterator[str]:

@@ -178,7 +178,6 @@ def _try(rung: Rung, bubble: Bubble | None, prefix: Path) -> dict[str, Any]:
             "families": [],
             "own_proc": bubble is not None,
             "own_uid": uid is not None,
-            "own_shm": bubble is not None,
             "capless": True,
         }
         # A kernel without Landlock has namespaces all the same.

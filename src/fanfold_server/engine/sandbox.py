@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fanfold_server.engine.bubble import inside, may_have_tmp
+from fanfold_server.engine.bubble import inside
 from fanfold_server.engine.bundle import entered, entered_without_bundle
 from fanfold_server.engine.cgroup import OPEN_WITHOUT as OPEN_WITHOUT_GROUPS
 from fanfold_server.engine.cgroup import Groups
@@ -71,7 +71,7 @@ class Launch:
         command: what it becomes; what the zygote is given comes after.
         user: the user id that it takes; None for the one that it is started with.
         home: its directory, as it sees it.
-        tmp: the descriptor that its /tmp stands for; None where that is nobody's own.
+        tmp: the descriptor below which its /tmp and /dev/shm are; None: it has none of its own.
         variables: what the zygote has in its environment besides.
         wall: what it puts up; see `fanfold_runtime.wall`.
     """
@@ -192,8 +192,7 @@ class Sandbox:
         started, own, tmp = bundle, home, None
         if bubble is not None:
             started, own = inside(bundle), inside(home)
-            if may_have_tmp((*places.folders, *places.links, *readable, *writable)):
-                tmp = next(number for number in (3, 4) if number != control)
+            tmp = next(number for number in (3, 4) if number != control)
             entrance = bubble.around(
                 entered(interpreter, started),
                 places=places,
@@ -219,7 +218,6 @@ class Sandbox:
             "families": families(network=is_open, own_network=bubble is not None),
             "own_proc": bubble is not None,
             "own_uid": uid is not None,
-            "own_shm": bubble is not None,
             "capless": self._ladder.rung >= Rung.BASIC,
         }
         user = uid if bubble is None else None
@@ -259,7 +257,6 @@ class Sandbox:
                 "families": [],
                 "own_proc": False,
                 "own_uid": False,
-                "own_shm": False,
                 "capless": True,
             },
             "tmp": None,
