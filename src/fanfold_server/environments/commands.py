@@ -67,6 +67,7 @@ async def run(
     more: Mapping[str, str] | None = None,
     limit_s: float = LIMIT_S,
     tolerated: frozenset[int] = frozenset(),
+    is_said: bool = True,
 ) -> None:
     """Run a program to its end; what it writes goes to the log.
 
@@ -75,14 +76,16 @@ async def run(
         guard: a descriptor that it inherits.
         more: variables on top of those that it needs.
         tolerated: exit statuses besides 0 that are no failure.
+        is_said: whether the log begins with the command itself.
 
     Raises:
         BuildFailed: it ended badly, or took too long; with its last words.
     """
     launch = (sys.executable, "-I", "-S", "-c", _LAUNCH, str(os.getpid()))
     with log.open("ab") as output:
-        output.write(f"$ {' '.join(argv)}\n".encode())
-        output.flush()
+        if is_said:
+            output.write(f"$ {' '.join(argv)}\n".encode())
+            output.flush()
         began = output.tell()
         process = await asyncio.create_subprocess_exec(
             *launch,

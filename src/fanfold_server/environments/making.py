@@ -17,13 +17,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from fanfold_server.environments.activation import ACTIVATE, is_needed
-from fanfold_server.environments.commands import run
+from fanfold_server.environments.compiling import compile_all
 from fanfold_server.environments.places import bytes_below, make_read_only
 from fanfold_server.environments.port import Confine, Installer, Probe
 from fanfold_server.model.environment import Environment, Hello, Made, Maker, Recipe
 from fanfold_server.model.errors import BuildFailed
-
-COMPILE_LIMIT_S = 900.0
 
 _PROBE = "def probe():\n    return 1\n"
 
@@ -80,18 +78,8 @@ class Making:
         self._say("install", 0.1)
         lock = await self._installer(made.recipe).install(made.recipe, lock, prefix, log, guard)
         self._say("compile", 0.5)
-        # No .pth file runs with -S, and nothing is imported: what is compiled is only read.
-        # The interpreter, though, may come from a channel of a user's choice.
         environment = replace(environment_of(made), use=None)
-        # One at a time: several would talk by sockets and semaphores, which not every rung has.
-        argv = [str(prefix / "bin" / "python"), "-I", "-S", "-m", "compileall", "-q"]
-        await run(
-            await self._confine(environment, [*argv, str(prefix / "lib")]),
-            log=log,
-            guard=guard,
-            limit_s=COMPILE_LIMIT_S,
-            tolerated=frozenset({1}),  # some packages carry files that are not for this Python
-        )
+        await compile_all(environment, self._confine, log, guard)
         await asyncio.to_thread(make_read_only, prefix)
         self._say("activate", 0.7)
         environment = await self._activate(environment)
