@@ -6,6 +6,7 @@ The workbench proves that no process, no file and no descriptor is left.
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,16 @@ def test_a_run_need_not_be_waited_for(libraries: Environment, tmp_path: Path) ->
         engine.start(SLEEP)
     gc.collect()
     assert not engine.faults
+
+
+def test_what_was_opened_for_an_environment_that_is_gone_is_closed(
+    libraries: Environment, tmp_path: Path
+) -> None:
+    """At once, and not when the garbage collector comes by, which would warn."""
+    gone = replace(libraries, use=tmp_path / "gone")
+    with opened(libraries, tmp_path, preload=()) as engine:
+        assert engine.run(SLOW, environment=gone).error is not None
+        gc.collect()
 
 
 def test_an_engine_may_close_while_workers_start(libraries: Environment, tmp_path: Path) -> None:

@@ -79,10 +79,10 @@ class Zygote:
         self._prepare_home(uid)
         self._control, theirs = socket.socketpair()
         with ExitStack() as unless_started, self._log.open("wb") as log, theirs:
-            self._use = Use(environment)
-            unless_started.callback(self._use.close)
             unless_started.callback(self._control.close)
             unless_started.callback(remove_tree, self._home)
+            self._use = Use(environment)
+            unless_started.callback(self._use.close)
             launch = sandbox.launch(
                 environment,
                 uid=uid,
