@@ -232,6 +232,32 @@ def test_one_call_in_a_hundred_that_kills_its_worker_is_convicted_alone(engine: 
     assert len(record.texts) == 990
 
 
+def test_a_worker_that_works_carefully_holds_nothing_else(engine: Engine) -> None:
+    """Whoever writes to one that has just died may not get to read what it had reported."""
+    died = engine.shared / "died"
+    source = f"""
+        import os, time
+        def f(i):
+            if os.path.exists({str(died)!r}):
+                time.sleep(0.1)
+            elif i == 50_000:
+                open({str(died)!r}, "w").close()
+                os._exit(3)
+    """
+    going = engine.start(source, count=500_000)
+    careful: list[int] = []
+
+    def look() -> bool:
+        workers = [worker for pool in engine.engine.pools for worker in pool.workers.values()]
+        hands = [[held.lease.careful for held in worker.held] for worker in workers]
+        careful.extend(len(hand) for hand in hands if hand and hand[0])
+        return bool(careful)
+
+    wait_until(lambda: engine.call(look), "one works carefully")
+    going.cancel()
+    assert set(careful) == {1}
+
+
 @pytest.mark.parametrize("isolation", ["auto", "confined", "basic"])
 def test_variables_of_an_environment_reach_nothing_that_has_the_servers_rights(
     libraries: Environment, tmp_path: Path, isolation: str

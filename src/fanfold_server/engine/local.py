@@ -277,9 +277,15 @@ class LocalEngine:
             self._feed(run, worker)
 
     def _feed(self, run: LocalRun, worker: Worker) -> None:
-        """Fill a worker's hands."""
+        """Fill a worker's hands.
+
+        One that works carefully gets nothing more meanwhile: should it die of a call, writing to it
+        would fail before what it has reported is read, and convict a call that had come back.
+        """
         leases = run.leases
         while leases.left and len(worker.held) < leases.depth:
+            if worker.held and worker.held[0].lease.careful:
+                return
             lease = leases.take()
             assert lease is not None
             worker.lease(lease, _lease_frame(run, lease))
