@@ -130,12 +130,22 @@ def test_another_version_is_refused_by_its_number(server: Server) -> None:
 
 
 @pytest.mark.parametrize("name", ["%ff", "caf%E9", "%ED%A0%BD", "%C3", "a%ffb%EF%BF%BD"])
-@pytest.mark.parametrize("path", ["/api/v1/scripts/{}", f"{RUN}/{{}}", "/nope/{}"])
+@pytest.mark.parametrize("path", ["/api/v1/scripts/{}", "/api/v1/jobs/{}", "/api/nope/{}"])
 def test_a_path_that_is_no_text_is_refused(frida: Caller, name: str, path: str) -> None:
     """Other bytes would be the same name: one script could be stored over another."""
     answer = frida.post(path.format(name), content=b"{}")
     assert (answer.status_code, answer.json()["errorCode"]) == (400, 2090)
     assert "not UTF-8" in answer.json()["errorMessage"]
+
+
+@pytest.mark.parametrize("name", ["%ff", "caf%E9"])
+def test_below_the_compatible_surface_it_is_a_name_that_nothing_has(
+    frida: Caller, name: str
+) -> None:
+    known = frida.post(f"{RUN}/nothing-has-it", content=b"{}")
+    answer = frida.post(f"{RUN}/{name}", content=b"{}")
+    assert answer.status_code == known.status_code
+    assert answer.json()["errorCode"] == known.json()["errorCode"]
 
 
 def test_a_name_may_have_the_very_character_that_others_become(frida: Caller) -> None:

@@ -19,7 +19,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import ipc
 
-from fanfold_server.model.errors import InvalidQuery, InvalidTable, UnknownColumn, UnsupportedColumn
+from fanfold_server.model.errors import (
+    InvalidQuery,
+    InvalidTable,
+    QueryTimedOut,
+    QueryTooLarge,
+    UnknownColumn,
+    UnsupportedColumn,
+)
 from fanfold_server.model.rows import Query, Rowset
 from tests.contract.rows import Data, data_process
 
@@ -218,6 +225,38 @@ async def test_an_unknown_column_is_named_with_those_there_are(data: Data) -> No
         await data.rows.groups(Query(text="IRIS"), reader="ANN", by=["nope"])
     with pytest.raises(UnknownColumn, match='"orderBy"'):
         await data.rows.groups(Query(text="IRIS"), reader="ANN", by=["Species"], order=["x"])
+
+
+@pytest.mark.parametrize(
+    ("by", "order"), [([], []), (["g"], []), (["g"], ["n"])], ids=["whole", "groups", "sorted"]
+)
+async def test_what_goes_wrong_among_the_rows_is_the_query_s_fault(
+    data: Data, by: list[str], order: list[str]
+) -> None:
+    """When many rows have been read, DuckDB's own error has become another."""
+    before = data.leftovers()
+    late = "CASE WHEN i = 500000 THEN CAST('x' AS INT) ELSE i END"
+    query = Query(text=f"SELECT i & 7 AS g, {late} AS n FROM range(1000000) t(i)")
+    asked = (
+        data.rows.groups(query, reader="ANN", by=by, order=order)
+        if by
+        else data.rows.chunks(query, reader="ANN", rows=10)
+    )
+    with pytest.raises(InvalidQuery, match="Could not convert string 'x' to INT32"):
+        await asked
+    assert data.leftovers() == before
+
+
+async def test_time_that_is_up_among_the_rows_is_told_as_such(tmp_path: Path) -> None:
+    """Between rows and amid them: of a large aggregate no row comes before it is done."""
+    async with data_process(tmp_path, timeout_s=1) as data:
+        for text in (
+            "SELECT md5(i::VARCHAR) AS m FROM range(1000000000) t(i)",
+            "SELECT i, (SELECT sum(j * i) FROM range(1000000) s(j)) FROM range(100000) t(i)",
+        ):
+            with pytest.raises((QueryTimedOut, QueryTooLarge)):
+                await data.rows.whole(Query(text=text), reader="ANN")
+        assert data.leftovers() == set()
 
 
 async def test_two_columns_of_one_name_are_refused(data: Data) -> None:

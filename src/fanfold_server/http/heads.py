@@ -25,6 +25,7 @@ _HOST_BYTES: Final = (
     b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~%!$&'()*+,;=:[]"
 )
 _WRONG_HOST: Final = 2
+_OWN: Final = "/api/"
 _REPLACED: Final = "\ufffd"
 _ID_LENGTH: Final = 64
 _UNKNOWN_LENGTH: Final = -1
@@ -60,7 +61,9 @@ def read_head(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, int, int]:
 
 
 def check_head(scope: MutableMapping[str, Any], hosts: int) -> None:
-    """Refuse another HTTP than ours, no host or several, and a path that is no text.
+    """Refuse another HTTP than ours, no host or several, and below `/api` a path that is no text.
+
+    The compatible routes stay as tolerant as they are: nothing there is stored under a name.
 
     Args:
         scope: of the request.
@@ -70,7 +73,7 @@ def check_head(scope: MutableMapping[str, Any], hosts: int) -> None:
         InvalidRequest: says what is wrong.
     """
     version, path = scope["http_version"], scope["path"]
-    if _REPLACED in path:
+    if _REPLACED in path and path.startswith(_OWN):
         try:
             unquote_to_bytes(scope["raw_path"]).decode()
         except UnicodeDecodeError as exc:

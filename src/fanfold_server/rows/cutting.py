@@ -5,9 +5,10 @@ Order, groups and their edges are found by DuckDB in streams; rows never become 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -39,6 +40,13 @@ _UNCARRIED = frozenset({"bignum", "bit", "time with time zone"})
 _ROW = "fanfold_row"
 _SORTED = "fanfold_sorted"
 _SPOOLED = "fanfold_spooled"
+
+_STREAMED = {
+    "interrupt": duckdb.InterruptException,
+    "not implemented": duckdb.NotImplementedException,
+    "out of memory": duckdb.OutOfMemoryException,
+}
+"""Errors that are told by themselves, by how their messages begin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +92,7 @@ def run(
         CallerError: one of those that `RowSource` lists.
     """
     bind(connection, text)
-    try:
+    with _explained():
         connection.execute("BEGIN TRANSACTION READ ONLY")
         relation = connection.sql(text)
         columns = list(relation.columns)
@@ -114,10 +122,6 @@ def run(
         reader = relation.to_arrow_reader(_rows_streamed(len(columns)))
         rows = _write(reader.schema, reader, path, limit_mib, is_stopped)
         connection.execute("ROLLBACK")
-    except duckdb.Error as exc:
-        raise translate(exc) from exc
-    except pa.ArrowNotImplementedError as exc:
-        raise UnsupportedColumn(str(exc)) from exc
     return _finish(connection, path, columns, cut, by=by, is_ordered=bool(order), rows=rows)
 
 
@@ -144,21 +148,39 @@ def cut_file(
     """
     connection.execute("SET TimeZone = 'UTC'")
     lock(connection)
+    with _explained(), pa.memory_map(str(data)) as mapped:
+        table = pa.ipc.open_file(mapped).read_all()
+        connection.register(_SPOOLED, table)
+        columns = list(table.column_names)
+        by = resolve(columns, cut.by, "groupBy")
+        order = resolve(columns, cut.order, "orderBy")
+        spooled = f"SELECT * FROM {_SPOOLED}"
+        text = _sorted(spooled, columns, by, order, within=cut.order_within)
+        reader = connection.sql(text).to_arrow_reader(_rows_streamed(len(columns)))
+        rows = _write(reader.schema, reader, path, limit_mib, is_stopped)
+        connection.unregister(_SPOOLED)
+    return _finish(connection, path, columns, cut, by=by, is_ordered=bool(order), rows=rows)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Tell what goes wrong while a query runs, or while its rows are read, as errors of ours.
+
+    Raises:
+        CallerError: as `translate` says.
+    """
     try:
-        with pa.memory_map(str(data)) as mapped:
-            table = pa.ipc.open_file(mapped).read_all()
-            connection.register(_SPOOLED, table)
-            columns = list(table.column_names)
-            by = resolve(columns, cut.by, "groupBy")
-            order = resolve(columns, cut.order, "orderBy")
-            spooled = f"SELECT * FROM {_SPOOLED}"
-            text = _sorted(spooled, columns, by, order, within=cut.order_within)
-            reader = connection.sql(text).to_arrow_reader(_rows_streamed(len(columns)))
-            rows = _write(reader.schema, reader, path, limit_mib, is_stopped)
-            connection.unregister(_SPOOLED)
+        yield
     except duckdb.Error as exc:
         raise translate(exc) from exc
-    return _finish(connection, path, columns, cut, by=by, is_ordered=bool(order), rows=rows)
+    except OSError as exc:
+        # Of an error that comes among the rows Arrow keeps the text, and nothing else.
+        kind = re.match(r"([\w ]+) Error: ", str(exc))
+        if kind is None or exc.errno is not None:
+            raise
+        raise translate(_STREAMED.get(kind[1].lower(), duckdb.Error)(str(exc))) from exc
+    except pa.ArrowNotImplementedError as exc:
+        raise UnsupportedColumn(str(exc)) from exc
 
 
 def _finish(
