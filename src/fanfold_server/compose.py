@@ -85,6 +85,7 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
                 carrying=running.carrying,
                 preloading=running.preloading,
                 jobs=running.jobs,
+                submitting=running.submitting,
                 callbacks=Callbacks(store=store.callbacks, ledger=store.ledger),
                 tables=running.tables,
                 sources=Sources(registered=sources, probe=rows.probe),

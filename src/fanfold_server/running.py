@@ -45,6 +45,7 @@ from fanfold_server.service.preloading import Preloading
 from fanfold_server.service.provisioning import Provisioning
 from fanfold_server.service.relaying import Relaying
 from fanfold_server.service.stopping import Stopping
+from fanfold_server.service.submitting import Submitting
 from fanfold_server.service.tables import Tables
 from fanfold_server.service.tabling import ResultTables
 from fanfold_server.settings import Settings, SettingsError
@@ -75,6 +76,7 @@ class Running:
         carrying: brings them from one server to another.
         preloading: keeps them started.
         jobs: what runs while nobody waits.
+        submitting: makes jobs.
         datastores: what functions keep.
         tables: what can be queried.
         runs: answers the run routes.
@@ -87,6 +89,7 @@ class Running:
     carrying: Carrying
     preloading: Preloading
     jobs: Jobs
+    submitting: Submitting
     datastores: Datastores
     tables: Tables
     runs: RunApp
@@ -104,12 +107,13 @@ async def open_running(
     environments = _environments(settings, shelf)
     blobs = _blobs(settings)
     tables = Tables(store.tables, rows.files, store.accounts)
-    jobs = Jobs(
+    jobs = Jobs(store=store.jobs, ledger=store.ledger, blobs=blobs, signals=store.signals)
+    submitting = Submitting(
+        jobs=jobs,
         store=store.jobs,
         upkeep=store.jobs,
         ledger=store.ledger,
         blobs=blobs,
-        signals=store.signals,
         library=library,
         quota=Quota(
             queued_jobs=settings.max_user_jobs,
@@ -196,6 +200,7 @@ async def open_running(
             carrying=make_carrying(settings, provisioning, shelf),
             preloading=preloading,
             jobs=jobs,
+            submitting=submitting,
             datastores=datastores,
             tables=tables,
             runs=RunRoute(
@@ -205,7 +210,7 @@ async def open_running(
                 applying=applying,
                 caps=_caps(settings),
                 strict=settings.strict,
-                jobs=jobs,
+                submitting=submitting,
                 public_url=settings.public_url,
                 has_data=True,
                 column_frames=settings.group_frames == "columns",

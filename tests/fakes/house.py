@@ -20,8 +20,9 @@ from fanfold_server.model.errors import UnknownEnvironment
 from fanfold_server.model.job import Job
 from fanfold_server.model.script import Script
 from fanfold_server.service.dispatching import Dispatcher
-from fanfold_server.service.jobs import Jobs, Submission
+from fanfold_server.service.jobs import Jobs
 from fanfold_server.service.stopping import Stopping
+from fanfold_server.service.submitting import Submission, Submitting
 from fanfold_server.store.port import Quota
 from fanfold_server.store.sql import Store, open_store, sqlite_url
 from tests.fakes.blobs import MemoryBlobs
@@ -65,6 +66,7 @@ class House:
 
     store: Store
     jobs: Jobs
+    submitting: Submitting
     blobs: MemoryBlobs
     source: str
     environments: OneEnvironment = field(default_factory=OneEnvironment)
@@ -114,7 +116,7 @@ class House:
             degree=degree,
             on_error=on_error,
         )
-        return await self.jobs.submit(ALICE, apply, Submission(**more))
+        return await self.submitting.submit(ALICE, apply, Submission(**more))
 
     async def ended(self, job: Job) -> Job:
         async with asyncio.timeout(LIMIT_S):
@@ -137,17 +139,18 @@ async def opened(
     """Open a house whose jobs run the function `f` of a source text."""
     async with open_store(sqlite_url(folder / "test.db")) as store:
         blobs = MemoryBlobs()
-        jobs = Jobs(
+        jobs = Jobs(store=store.jobs, ledger=store.ledger, blobs=blobs, signals=store.signals)
+        submitting = Submitting(
+            jobs=jobs,
             store=store.jobs,
             upkeep=store.jobs,
             ledger=store.ledger,
             blobs=blobs,
-            signals=store.signals,
             library=OneScript(source),  # type: ignore[arg-type]  # what `resume` needs of it
             quota=Quota(),
             hosts=hosts,
         )
-        house = House(store=store, jobs=jobs, blobs=blobs, source=source)
+        house = House(store=store, jobs=jobs, submitting=submitting, blobs=blobs, source=source)
         try:
             yield house
         finally:

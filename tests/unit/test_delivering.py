@@ -57,7 +57,7 @@ async def _delivering(house: House, host: str) -> AsyncIterator[Deliverer]:
 
 
 async def _ended(house: House, receiver: Receiver, times: int = 3) -> Job:
-    house.jobs._hosts = Hosts([receiver.host])
+    house.submitting._hosts = Hosts([receiver.host])
     origin = "https://fanfold.example"
     async with house.working(PlainEngine(lambda i: {"secret": i})):
         return await house.ended(
@@ -184,7 +184,7 @@ async def test_a_continued_job_tells_of_its_own_end(house: House) -> None:
     with receiving() as receiver:
         async with _delivering(house, receiver.host):
             job = await _ended(house, receiver)
-            again = await house.jobs.resume(ALICE, job.id)
+            again = await house.submitting.resume(ALICE, job.id)
             assert (await _delivery(house, again)).state is DeliveryState.DELIVERED
     assert len({r.headers["webhook-id"] for r in receiver.received}) == 2
 

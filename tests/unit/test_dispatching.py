@@ -129,7 +129,7 @@ async def test_resume_runs_the_failed_calls_and_no_other(house: House) -> None:
     assert [(group.count, group.pattern) for group in groups] == [(37, "no #")]
     mended = PlainEngine(_fails_at())
     async with house.working(mended, "b"):
-        again = await house.ended(await house.jobs.resume(ALICE, job.id))
+        again = await house.ended(await house.submitting.resume(ALICE, job.id))
     assert sorted(mended.calls) == planted
     assert again.state is JobState.SUCCEEDED
     assert await house.answer(again) == {"result": [10 * i for i in range(1, 10_001)]}
@@ -140,7 +140,7 @@ async def test_extend_keeps_the_old_values(house: House) -> None:
         job = await house.ended(await house.submit(500))
     longer = PlainEngine(lambda i: ["new", i])
     async with house.working(longer, "b"):
-        more = await house.ended(await house.jobs.extend(ALICE, job.id, 700))
+        more = await house.ended(await house.submitting.extend(ALICE, job.id, 700))
     assert sorted(longer.calls) == list(range(501, 701))
     assert await house.answer(more) == {
         "result": [["old" if i <= 500 else "new", i] for i in range(1, 701)]
@@ -160,7 +160,7 @@ async def test_what_is_taken_over_keeps_its_images_logs_and_meters(house: House)
     async with house.working(PlainEngine(draw)):
         job = await house.ended(await house.submit(300, on_error=OnError.CONTINUE))
     async with house.working(PlainEngine(lambda _: 0), "b"):
-        again = await house.ended(await house.jobs.resume(ALICE, job.id))
+        again = await house.ended(await house.submitting.resume(ALICE, job.id))
     await house.jobs.delete(ALICE, job.id)
     entries = await house.jobs.outcomes(ALICE, again.id, state=None, start=1, limit=1000)
     assert [e.index for e in entries] == list(range(1, 301))
@@ -189,7 +189,7 @@ async def test_a_job_that_failed_early_is_resumed_where_it_stopped(house: House)
     assert (await house.answer(job))["errorMessage"] == "ValueError: no 300"
     mended = PlainEngine(_fails_at())
     async with house.working(mended, "b"):
-        again = await house.ended(await house.jobs.resume(ALICE, job.id))
+        again = await house.ended(await house.submitting.resume(ALICE, job.id))
     assert await house.answer(again) == {"result": [10 * i for i in range(1, 1001)]}
     assert 300 in mended.calls
     assert len(mended.calls) == 1000 - job.returned
@@ -320,11 +320,11 @@ async def test_an_environment_that_is_gone_ends_the_job(house: House) -> None:
 
 async def test_jobs_of_others_are_unknown(house: House) -> None:
     job = await house.submit(1)
-    for act in (house.jobs.get, house.jobs.cancel, house.jobs.delete, house.jobs.resume):
+    for act in (house.jobs.get, house.jobs.cancel, house.jobs.delete, house.submitting.resume):
         with pytest.raises(UnknownJob):
             await act(BOB, job.id)
     with pytest.raises(JobRunning):
-        await house.jobs.resume(ALICE, job.id)
+        await house.submitting.resume(ALICE, job.id)
 
 
 async def test_values_are_followed_while_they_come(house: House) -> None:

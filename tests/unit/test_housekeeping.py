@@ -55,7 +55,7 @@ async def test_blobs_that_were_copied_for_a_job_that_never_came_are_removed(
         patch.setattr(house.store.jobs, "submit", killed)
         patch.setattr(house.blobs, "remove", removed)
         with pytest.raises(Killed):
-            await house.jobs.resume(ALICE, job.id)
+            await house.submitting.resume(ALICE, job.id)
     orphans = house.blobs.blobs.keys() - kept.keys()
     assert orphans
     now = datetime.now(UTC)

@@ -21,7 +21,7 @@ from fanfold_server.model.job import Job, JobState
 from fanfold_server.model.outcome import Image, Returned
 from fanfold_server.model.stopping import StopWhen
 from fanfold_server.service.stopping import Stopping
-from fanfold_server.service.submissions import Idempotency
+from fanfold_server.service.submitting import Idempotency
 from tests.fakes.engine import PlainEngine, PlainRunning
 from tests.fakes.house import ALICE, LIMIT_S, House, opened
 
@@ -172,7 +172,7 @@ async def test_failed_calls_are_no_numbers_and_resume_looks_for_the_end_anew(hou
     assert (job.spec.times, job.spec.asked) == (numbers[count - 1], TIMES)
     mended = PlainEngine(_value)
     async with house.working(mended, "b"):
-        again = await house.ended(await house.jobs.resume(ALICE, job.id))
+        again = await house.ended(await house.submitting.resume(ALICE, job.id))
     await _check(house, again, _end(0.05))
     assert missing <= set(mended.calls)
     assert not set(mended.calls) & set(range(1, job.spec.times)) - missing
@@ -181,7 +181,7 @@ async def test_failed_calls_are_no_numbers_and_resume_looks_for_the_end_anew(hou
 async def test_resume_of_one_that_ended_well_is_a_copy(house: House) -> None:
     async with house.working(PlainEngine(_value)):
         job = await house.ended(await house.submit(TIMES, stop_when=STOP))
-    again = await house.jobs.resume(ALICE, job.id)
+    again = await house.submitting.resume(ALICE, job.id)
     assert again.id != job.id
     assert again.taken == again.returned
     await _check(house, again, _end(0.05))
@@ -193,18 +193,18 @@ async def test_extend_runs_the_calls_that_were_left_out(house: House) -> None:
     end = job.spec.times
     more = PlainEngine(_value)
     async with house.working(more, "b"):
-        longer = await house.ended(await house.jobs.extend(ALICE, job.id, end + 50))
+        longer = await house.ended(await house.submitting.extend(ALICE, job.id, end + 50))
         assert (longer.returned, longer.spec.stop_when, longer.spec.asked) == (end + 50, None, None)
         assert sorted(more.calls) == list(range(end + 1, end + 51))
         # To a better precision: what a new job of that would have.
         finer = await house.ended(
-            await house.jobs.extend(ALICE, job.id, TIMES, stop_when=StopWhen(se=0.04))
+            await house.submitting.extend(ALICE, job.id, TIMES, stop_when=StopWhen(se=0.04))
         )
     await _check(house, finer, _end(0.04))
     # And to a worse one: the end is in what it has taken.
     async with house.working(PlainEngine(_value), "c"):
         coarser = await house.ended(
-            await house.jobs.extend(ALICE, job.id, TIMES, stop_when=StopWhen(se=0.1))
+            await house.submitting.extend(ALICE, job.id, TIMES, stop_when=StopWhen(se=0.1))
         )
     await _check(house, coarser, _end(0.1))
     assert coarser.taken == coarser.returned

@@ -51,6 +51,7 @@ from fanfold_server.service.network import ScriptNetworks
 from fanfold_server.service.preloading import Preloading
 from fanfold_server.service.provisioning import Provisioning
 from fanfold_server.service.secrets import Secrets
+from fanfold_server.service.submitting import Submitting
 from fanfold_server.service.tables import Tables
 
 _ROUTERS = (
@@ -78,6 +79,7 @@ def build_app(
     health: Callable[[], Mapping[str, object]],
     max_body_bytes: int,
     jobs: Jobs | None = None,
+    submitting: Submitting | None = None,
     callbacks: Callbacks | None = None,
     tables: Tables | None = None,
     sources: Sources | None = None,
@@ -105,6 +107,7 @@ def build_app(
         health: what `GET /health` says; called for each such request, so it has to be quick.
         max_body_bytes: a longer request body is refused, > 0.
         jobs: what runs while nobody waits; None: this server has no jobs, and no routes of them.
+        submitting: makes them; there if jobs are.
         callbacks: what is told of jobs' ends; there if jobs are.
         tables: users' tables; None: this server keeps none, and has no routes of them.
         sources: databases of others; None: this server reads none, and has no routes of them.
@@ -156,6 +159,7 @@ def build_app(
         public_url=public_url,
         version=version,
         jobs=jobs,
+        submitting=submitting,
         callbacks=callbacks,
         tables=tables,
         provisioning=provisioning,

@@ -35,8 +35,8 @@ from fanfold_server.model.outcome import Failed
 from fanfold_server.service.applying import Answering, CallerLeft, Caps
 from fanfold_server.service.drawing import Stock
 from fanfold_server.service.folding import failure_members
-from fanfold_server.service.jobs import Submission
 from fanfold_server.service.signatures import Signatures
+from fanfold_server.service.submitting import Submission
 from fanfold_server.service.tokens import beyond, require, require_script
 
 if TYPE_CHECKING:
@@ -47,9 +47,8 @@ if TYPE_CHECKING:
     from fanfold_server.model.job import Job
     from fanfold_server.model.script import Script
     from fanfold_server.service.access import Access
-    from fanfold_server.service.jobs import Jobs
     from fanfold_server.service.library import Library
-    from fanfold_server.service.submissions import Idempotency
+    from fanfold_server.service.submitting import Idempotency, Submitting
 
 CHUNKED_FROM_BYTES = 1 << 20
 """Longer answers, and those with images, are sent in chunks, as the compatible service does."""
@@ -69,7 +68,7 @@ class RunRoute:
     Args:
         caps: the degree that each service level allows.
         strict: refuse what is otherwise put right with a warning header.
-        jobs: takes runs over for which nobody waits; None: this server has no jobs.
+        submitting: takes runs over for which nobody waits; None: this server has no jobs.
         public_url: see `links.origin`.
         has_data: whether there is something to query; else the verbs about rows are unknown.
         column_frames: write the DataFrames of groups by columns, as older releases did.
@@ -84,7 +83,7 @@ class RunRoute:
         applying: Answering,
         caps: Caps,
         strict: bool,
-        jobs: Jobs | None = None,
+        submitting: Submitting | None = None,
         public_url: str | None = None,
         has_data: bool = False,
         column_frames: bool = False,
@@ -95,7 +94,7 @@ class RunRoute:
         self._applying = applying
         self._caps = caps
         self._strict = strict
-        self._jobs = jobs
+        self._submitting = submitting
         self._has_data = has_data
         self._column_frames = column_frames
         self._signatures = Signatures()
@@ -166,9 +165,9 @@ class RunRoute:
         Before anything else is looked at: the script, the rows and the table that the job was
         made of may have gone or changed since.
         """
-        if self._jobs is None:
+        if self._submitting is None:
             raise JobsUnavailable
-        job = await self._jobs.submitted(actor, key)
+        job = await self._submitting.submitted(actor, key)
         if job is None:
             return False
         if actor.script is not None:
@@ -187,7 +186,7 @@ class RunRoute:
         key: Idempotency | None,
     ) -> None:
         """Make a job."""
-        if self._jobs is None:
+        if self._submitting is None:
             raise JobsUnavailable
         path: RunPath = scope["fanfold.run"]
         submission = Submission(
@@ -204,7 +203,7 @@ class RunRoute:
             callback_url=request.callback_url,
             callback_origin=request.callback_url and origin(scope, self._public_url),
         )
-        job = await self._jobs.submit(actor, apply, submission)
+        job = await self._submitting.submit(actor, apply, submission)
         await self._accepted(job, request, scope, send)
 
     async def _accepted(self, job: Job, request: RunRequest, scope: Scope, send: Answer) -> None:

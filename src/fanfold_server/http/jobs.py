@@ -30,12 +30,19 @@ from fanfold_server.http.jobs_schemas import (
     SummaryOut,
 )
 from fanfold_server.http.streams import sized_or_chunked, streamed
-from fanfold_server.http.surface import Caller, CallerRoute, JobsOf, Surface, SurfaceOf
+from fanfold_server.http.surface import (
+    Caller,
+    CallerRoute,
+    JobsOf,
+    SubmittingOf,
+    Surface,
+    SurfaceOf,
+)
 from fanfold_server.model.errors import InvalidBody, InvalidField, JobRunning, UnknownImage
 from fanfold_server.model.job import Job, JobState
 from fanfold_server.service.jobs import JobFilter
 from fanfold_server.service.planning import first_index
-from fanfold_server.service.submissions import Idempotency
+from fanfold_server.service.submitting import Idempotency
 
 ROOT: Final = "/api/v1/jobs"
 router = APIRouter(prefix=ROOT, tags=["jobs"], route_class=CallerRoute)
@@ -360,7 +367,13 @@ async def cancel_job(jobs: JobsOf, caller: Caller, job_id: JobId) -> Json:
 
 @router.post("/{jobId}/resume", response_model=JobOut, status_code=201)
 async def resume_job(
-    *, request: Request, surface: SurfaceOf, jobs: JobsOf, caller: Caller, job_id: JobId, key: Key
+    *,
+    request: Request,
+    surface: SurfaceOf,
+    submitting: SubmittingOf,
+    caller: Caller,
+    job_id: JobId,
+    key: Key,
 ) -> Json:
     """Make a new job that keeps what has returned, and runs what failed or is missing.
 
@@ -369,7 +382,7 @@ async def resume_job(
     """
     if (await request.body()).translate(None, b" \t\r\n") not in {b"", b"{}"}:
         raise InvalidBody("A job is resumed as it was submitted: send no body, or {}.")
-    job = await jobs.resume(caller, job_id, idempotency=key)
+    job = await submitting.resume(caller, job_id, idempotency=key)
     return _created(request, surface, job)
 
 
@@ -378,7 +391,7 @@ async def extend_job(
     *,
     request: Request,
     surface: SurfaceOf,
-    jobs: JobsOf,
+    submitting: SubmittingOf,
     caller: Caller,
     job_id: JobId,
     key: Key,
@@ -388,7 +401,7 @@ async def extend_job(
 
     Version, parameters and seed are the same, so it equals a job that had so many from the start.
     """
-    job = await jobs.extend(
+    job = await submitting.extend(
         caller,
         job_id,
         body.times,

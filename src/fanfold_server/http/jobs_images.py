@@ -18,7 +18,8 @@ from typing_extensions import Buffer, override
 
 from fanfold_server.model.actor import Actor
 from fanfold_server.model.job import Job
-from fanfold_server.service.jobs import ImageEntry, Jobs
+from fanfold_server.service.jobs import Jobs
+from fanfold_server.service.reading import ImageEntry
 
 PAGE: Final = 500
 """Entries of the list of figures that are in memory at once."""

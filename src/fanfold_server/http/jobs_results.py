@@ -13,7 +13,8 @@ import orjson
 from msgspec import Raw
 
 from fanfold_server.model.actor import Actor
-from fanfold_server.service.jobs import Jobs, Stretch
+from fanfold_server.service.jobs import Jobs
+from fanfold_server.service.reading import Stretch
 from fanfold_server.service.summing import Summary, number_in, value_of
 
 NDJSON: Final = "application/x-ndjson"

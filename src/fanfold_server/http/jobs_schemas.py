@@ -11,7 +11,7 @@ from fanfold_server.http.run_bodies import INT32_MAX, StopCondition
 from fanfold_server.http.schemas import iso_ms
 from fanfold_server.http.strict import NO_NUL
 from fanfold_server.model.job import WITH_RESULT, Job, JobState, TableState
-from fanfold_server.service.jobs import ErrorGroup, OutcomeEntry
+from fanfold_server.service.entries import ErrorGroup, OutcomeEntry
 from fanfold_server.service.progress import progress_of
 from fanfold_server.service.summing import Summary
 

@@ -33,6 +33,7 @@ from fanfold_server.service.network import ScriptNetworks
 from fanfold_server.service.preloading import Preloading
 from fanfold_server.service.provisioning import Provisioning
 from fanfold_server.service.secrets import Secrets
+from fanfold_server.service.submitting import Submitting
 from fanfold_server.service.tables import Tables
 
 _SCHEME = "bearer"
@@ -64,7 +65,7 @@ class Surface:
             request's own.
         version: fanfold's.
         jobs: None on a server that runs none; then there are no routes of jobs.
-        callbacks: there if jobs are.
+        submitting, callbacks: there if jobs are.
         provisioning: None on a server that builds no environments; then there are no routes of it.
         carrying: there if provisioning is.
         preloading: None where nothing can be preloaded; then there are no routes of it.
@@ -84,6 +85,7 @@ class Surface:
     public_url: str | None
     version: str
     jobs: Jobs | None = None
+    submitting: Submitting | None = None
     callbacks: Callbacks | None = None
     tables: Tables | None = None
     sources: Sources | None = None
@@ -175,6 +177,12 @@ async def _jobs(request: Request) -> Jobs:
     return jobs
 
 
+async def _submitting(request: Request) -> Submitting:
+    submitting = surface_of(request).submitting
+    assert submitting is not None  # else the app has no routes that ask
+    return submitting
+
+
 async def _callbacks(request: Request) -> Callbacks:
     callbacks = surface_of(request).callbacks
     assert callbacks is not None  # else the app has no routes that ask
@@ -229,6 +237,7 @@ SurfaceOf = Annotated[Surface, Depends(_surface)]
 NetworksOf = Annotated[ScriptNetworks, Depends(_networks)]
 SecretsOf = Annotated[Secrets, Depends(_secrets)]
 JobsOf = Annotated[Jobs, Depends(_jobs)]
+SubmittingOf = Annotated[Submitting, Depends(_submitting)]
 CallbacksOf = Annotated[Callbacks, Depends(_callbacks)]
 ProvisioningOf = Annotated[Provisioning, Depends(_provisioning)]
 CarryingOf = Annotated[Carrying, Depends(_carrying)]

@@ -1,50 +1,27 @@
-"""What a caller may do with jobs: submit, look, read, cancel, run again, delete.
+"""What a caller may do with jobs that there are: look, read, cancel, delete.
 
-The routes of `http/jobs*.py` and `http/apply.py` call this and nothing below it. Whatever here
-takes an `actor` sees the actor's own jobs alone; a job of another owner is unknown (`UnknownJob`).
+How they come to be is in `submitting.py`. The routes of `http/jobs*.py` call this and nothing
+below it. Whatever here takes an `actor` sees the actor's own jobs alone; a job of another owner is
+unknown (`UnknownJob`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from fanfold_server.model.actor import Actor
-from fanfold_server.model.apply import Apply, ServiceLevel
-from fanfold_server.model.callback import Hosts
-from fanfold_server.model.errors import (
-    DataUnavailable,
-    InvalidField,
-    JobNotRunning,
-    JobRunning,
-    UnknownImage,
-    UnknownJob,
-)
-from fanfold_server.model.job import Job, JobSpec, JobState, TableState
-from fanfold_server.model.stopping import StopWhen
-from fanfold_server.rows.port import RowSource
+from fanfold_server.model.errors import InvalidField, JobNotRunning, UnknownImage, UnknownJob
+from fanfold_server.model.job import Job, JobState
 from fanfold_server.service.bell import Bell
-from fanfold_server.service.continuing import Continuing
-from fanfold_server.service.drawing import Stock
 from fanfold_server.service.endings import error_of
 from fanfold_server.service.entries import Entries, ErrorGroup, OutcomeEntry
-from fanfold_server.service.housekeeping import announce
-from fanfold_server.service.library import Library
-from fanfold_server.service.planning import (
-    DATA_VERBS,
-    GROUP_APPLY,
-    INDEX_APPLY,
-    batches_of,
-    first_index,
-    spec_of,
-)
+from fanfold_server.service.planning import GROUP_APPLY
 from fanfold_server.service.reading import ImageEntry, Reading, Stretch, from_index
-from fanfold_server.service.rowkeeping import RowKeeping, read_kept
+from fanfold_server.service.rowkeeping import read_kept
 from fanfold_server.service.stopping import failed_in
-from fanfold_server.service.submissions import Idempotency, JobFilter, Result, Submission, same
-from fanfold_server.service.tables import Tables
 from fanfold_server.service.weighing import Weighing
 from fanfold_server.store import port as store_port
 from fanfold_server.store.port import (
@@ -53,23 +30,9 @@ from fanfold_server.store.port import (
     Blobs,
     JobStore,
     Ledger,
-    Planned,
-    Quota,
     Signals,
-    Upkeep,
     job_prefix,
 )
-
-__all__ = [
-    "ErrorGroup",
-    "ImageEntry",
-    "JobFilter",
-    "Jobs",
-    "OutcomeEntry",
-    "Result",
-    "Stretch",
-    "Submission",
-]
 
 WATCH_S = 0.2
 """A watched job is told of at most so often."""
@@ -77,218 +40,50 @@ WATCH_S = 0.2
 DELETE_AT_ONCE = 500
 
 
-class Jobs:
-    """The use cases of jobs.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFilter:
+    """Which jobs a listing or a deletion is about: those that fit every member that is given.
 
-    Args:
-        quota: what each account may have.
-        hosts: whom a server of these jobs calls back.
-        level_timeout_s: the longest time at the service levels that have a limit of their own.
-        rows: answers the queries of jobs over rows.
-        tables: say whether a result may become one of them; None: none may.
+    Attributes:
+        comments: pattern in which `%` stands for any text and `_` for any character.
+        created_before: before this, aware.
+        created_after: at or after this, aware.
     """
 
-    def __init__(
-        self,
-        *,
-        store: JobStore,
-        upkeep: Upkeep,
-        ledger: Ledger,
-        blobs: Blobs,
-        signals: Signals,
-        library: Library,
-        quota: Quota,
-        hosts: Hosts | None = None,
-        level_timeout_s: Mapping[ServiceLevel, int] | None = None,
-        rows: RowSource | None = None,
-        tables: Tables | None = None,
-    ) -> None:
-        self._rows = RowKeeping(blobs=blobs, source=rows)
+    states: frozenset[JobState] | None = None
+    comments: str | None = None
+    created_before: datetime | None = None
+    created_after: datetime | None = None
+    script: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """How a job ended, as the compatible wire answers it.
+
+    Attributes:
+        error: the error object of a job without an answer (failed, cancelled, timed out); with it,
+            `pieces` is empty.
+        pieces: the body exactly as a synchronous call's, in pieces; read from files as it is sent.
+        graphics: whether the body holds images.
+    """
+
+    job: Job
+    error: dict[str, object] | None
+    pieces: AsyncIterator[bytes]
+    graphics: bool
+
+
+class Jobs:
+    """The use cases of jobs that there are; `Submitting` makes them."""
+
+    def __init__(self, *, store: JobStore, ledger: Ledger, blobs: Blobs, signals: Signals) -> None:
         self._store = store
-        self._upkeep = upkeep
         self._ledger = ledger
         self._blobs = blobs
         self._signals = signals
-        self._library = library
-        self._quota = quota
-        self._level_timeout_s = level_timeout_s or {}
-        self._tables = tables
-        self._hosts = hosts or Hosts(())
         self._reading = Reading(ledger=ledger, blobs=blobs)
-        self._continuing = Continuing(ledger=ledger, blobs=blobs, reading=self._reading)
-        self._stock = Stock()
         self._entries = Entries(ledger=ledger, reading=self._reading)
-
-    # ------------------------------------------------------------------ submitting
-
-    async def submitted(self, actor: Actor, idempotency: Idempotency | None) -> Job | None:
-        """Return the job that a key stands for already, whatever has become of what it was made of.
-
-        Raises:
-            KeyReused: that job was asked for differently.
-        """
-        if idempotency is None:
-            return None
-        job = await self._ledger.submitted(actor.name, idempotency.key)
-        return None if job is None else same(job, idempotency.request)
-
-    async def submit(self, actor: Actor, apply: Apply, submission: Submission) -> Job:
-        """Take a run over for good: it is durable when this returns.
-
-        Raises:
-            QuotaExceeded: the owner has as many jobs waiting, or bytes stored, as allowed.
-            DiskFull: there is no room for it.
-            TableExists, InvalidField: `submission.result_table` cannot be.
-            KeyReused: the idempotency key belongs to a job that was asked for differently.
-            InvalidField: this server does not call the callback's host.
-            CallerError, DataUnavailable: of the query; see `rows.port.RowSource`.
-        """
-        assert apply.caller == actor.name, "a job belongs to who asks for it"
-        if submission.result_table is not None:
-            if self._tables is None:
-                raise DataUnavailable("This server has no tables.")
-            await self._tables.check_result(
-                actor, submission.result_table, overwrite=submission.table_overwrite
-            )
-        if submission.callback_url is not None:
-            self._hosts.target(submission.callback_url)
-        job_id = self._stock.uuid()
-        if apply.input is None:
-            job, _ = await self._submit(job_id, apply, submission, None)
-            return job
-        is_new = False
-        try:
-            await announce(self._upkeep, job_id)
-            kept = await self._rows.keep(job_id, apply)
-            job, is_new = await self._submit(job_id, apply, submission, kept.calls)
-        finally:
-            if not is_new:
-                await asyncio.shield(self._blobs.remove(job_prefix(job_id)))
-        return job
-
-    async def _submit(
-        self, job_id: str, apply: Apply, submission: Submission, calls: int | None
-    ) -> tuple[Job, bool]:
-        idempotency = submission.idempotency
-        spec = spec_of(
-            apply,
-            api_version=submission.api_version,
-            timeout_s=min(
-                submission.timeout_s, self._level_timeout_s.get(apply.service, submission.timeout_s)
-            ),
-            comments=submission.comments,
-            stop_when=submission.stop_when,
-            result_table=submission.result_table,
-            table_overwrite=submission.table_overwrite,
-            callback_url=submission.callback_url,
-            callback_origin=submission.callback_origin,
-            call_timeout_s=submission.call_timeout_s,
-            max_failures=submission.max_failures,
-            canary=submission.canary,
-            request=idempotency.request if idempotency else None,
-            calls=calls,
-        )
-        cut = batches_of(first_index(spec), spec.times, canary=spec.canary, graphics=spec.graphics)
-        job, is_new = await self._store.submit(
-            job_id,
-            spec,
-            [Planned(start=start, count=count) for start, count in cut],
-            now=_now(),
-            quota=self._quota,
-            idempotency_key=idempotency.key if idempotency else None,
-            announced=apply.input is not None,
-        )
-        return (job if is_new else same(job, spec.request)), is_new
-
-    async def resume(
-        self, actor: Actor, job_id: str, *, idempotency: Idempotency | None = None
-    ) -> Job:
-        """Make a new job that takes what has returned as it is, and runs the rest.
-
-        It runs the newest version of the script that the owner may use; all else is as before.
-
-        Raises:
-            UnknownJob: there is no such job of the actor's.
-            JobRunning: the job has not ended yet.
-            UnknownScript: the script is gone.
-        """
-        if (job := await self.submitted(actor, idempotency)) is not None:
-            return job
-        old = await self._ended(actor, job_id)
-        spec = old.spec
-        script = await self._library.resolve(actor, spec.script_name, spec.script_owner)
-        mended = replace(
-            spec,
-            script_version=script.version,
-            digest=script.digest,
-            source=script.source,
-            entry=script.entry,
-            canary=False,
-        )
-        if spec.asked is not None and old.failed:
-            # With numbers for what failed, it may end elsewhere.
-            mended = replace(mended, times=spec.asked, asked=None)
-        return await self._continue(old, mended, idempotency)
-
-    async def extend(
-        self,
-        actor: Actor,
-        job_id: str,
-        times: int,
-        *,
-        stop_when: StopWhen | None = None,
-        idempotency: Idempotency | None = None,
-    ) -> Job:
-        """Make a new job of `times` calls that takes the old one's values as they are.
-
-        The same version of the script, the same parameters and seed: the result is equal to a
-        fresh run of `times` calls with `stop_when`; the old one's condition has had its day.
-
-        Raises:
-            UnknownJob: there is no such job of the actor's.
-            JobRunning: the job has not ended yet.
-            InvalidField: do-eval has no calls to add; `times` is not above the job's.
-        """
-        if (job := await self.submitted(actor, idempotency)) is not None:
-            return job
-        old = await self._ended(actor, job_id)
-        if old.spec.verb != INDEX_APPLY:
-            raise InvalidField("Only a job of index-apply can be extended.")
-        if times <= old.spec.times:
-            raise InvalidField(f'"times" must be more than {old.spec.times}, which the job has.')
-        longer = replace(old.spec, times=times, asked=None, stop_when=stop_when, canary=False)
-        return await self._continue(old, longer, idempotency)
-
-    async def _ended(self, actor: Actor, job_id: str) -> Job:
-        job = await self.get(actor, job_id)
-        if not job.state.is_final:
-            raise JobRunning(f"The job is {job.state}: wait for its end, or cancel it.")
-        return job
-
-    async def _continue(self, old: Job, spec: JobSpec, idempotency: Idempotency | None) -> Job:
-        spec = replace(spec, request=idempotency.request if idempotency else None)
-        if old.table_state is TableState.WRITTEN:
-            spec = replace(spec, table_overwrite=True)  # it is the same table, gone on with
-        new = self._stock.uuid()
-        kept = False
-        try:
-            await announce(self._upkeep, new)
-            if old.spec.verb in DATA_VERBS:
-                await self._rows.copy(old.id, new)
-            plan = await self._continuing.plan(old, new, times=spec.times)
-            job, kept = await self._store.submit(
-                new,
-                spec,
-                plan,
-                now=_now(),
-                quota=self._quota,
-                idempotency_key=idempotency.key if idempotency else None,
-                announced=True,
-            )
-        finally:
-            if not kept:
-                await asyncio.shield(self._blobs.remove(job_prefix(new)))
-        return job if kept else same(job, spec.request)
 
     # ------------------------------------------------------------------ looking
 
