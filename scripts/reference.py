@@ -27,6 +27,7 @@ from fanfold.cli import talking
 from fanfold_server.http.app import build_app
 from fanfold_server.http.errors import status_of
 from fanfold_server.http.run_document import openapi_paths
+from fanfold_server.http.surface import Surface
 from fanfold_server.model import errors, outcome
 from fanfold_server.model.outcome import FailureKind
 from fanfold_server.setting_types import LevelLimits
@@ -416,25 +417,24 @@ async def _openapi() -> dict[str, Any]:
         return True
 
     nothing = cast("Any", None)
-    app = build_app(
+    there = cast("Any", object())
+    surface = Surface(
         access=cast("Any", SimpleNamespace(has_accounts=has_accounts)),
         auditing=cast("Any", SimpleNamespace(note=lambda _event: None)),
         secrets=nothing,
         networks=nothing,
         library=nothing,
         environments=nothing,
-        runs=nothing,
-        jobs=cast("Any", object()),
-        tables=cast("Any", object()),
-        provisioning=cast("Any", object()),
-        preloading=cast("Any", object()),
-        sources=cast("Any", object()),
-        callbacks=cast("Any", object()),
-        datastores=cast("Any", object()),
         health=nothing,
-        max_body_bytes=1 << 20,
-        run_paths=openapi_paths(),
+        jobs=there,
+        callbacks=there,
+        tables=there,
+        sources=there,
+        datastores=there,
+        provisioning=there,
+        preloading=there,
     )
+    app = build_app(surface, runs=nothing, max_body_bytes=1 << 20, run_paths=openapi_paths())
     return cast("dict[str, Any]", json.loads(await _get(app, "/openapi.json")))
 
 

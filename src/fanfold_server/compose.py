@@ -17,7 +17,7 @@ from importlib.metadata import version
 from fanfold_server.http.access_log import AccessLog
 from fanfold_server.http.app import build_app
 from fanfold_server.http.front import ASGIApp
-from fanfold_server.http.surface import Sources
+from fanfold_server.http.surface import Sources, Surface
 from fanfold_server.logs import write_log
 from fanfold_server.rows.opening import Rows, RowsOptions, open_rows
 from fanfold_server.running import Running, open_claiming, open_running
@@ -71,31 +71,34 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
             stack.callback(log.flush)
         auditing = Auditing(store.audit, days=settings.audit_days)
         stack.push_async_callback(auditing.close)
+        surface = Surface(
+            access=access,
+            auditing=auditing,
+            secrets=make_secrets(store, settings),
+            networks=ScriptNetworks(
+                store.networks, store.scripts, library, make_networks(settings)
+            ),
+            library=library,
+            environments=running.environments,
+            health=_health(running),
+            public_url=settings.public_url.rstrip("/") if settings.public_url else None,
+            jobs=running.jobs,
+            submitting=running.submitting,
+            callbacks=Callbacks(store=store.callbacks, ledger=store.ledger),
+            tables=running.tables,
+            sources=Sources(registered=sources, probe=rows.probe),
+            datastores=running.datastores,
+            provisioning=running.provisioning,
+            carrying=running.carrying,
+            preloading=running.preloading,
+        )
         yield Server(
             app=build_app(
-                access=access,
-                auditing=auditing,
-                secrets=make_secrets(store, settings),
-                networks=ScriptNetworks(
-                    store.networks, store.scripts, library, make_networks(settings)
-                ),
-                library=library,
-                environments=running.environments,
-                provisioning=running.provisioning,
-                carrying=running.carrying,
-                preloading=running.preloading,
-                jobs=running.jobs,
-                submitting=running.submitting,
-                callbacks=Callbacks(store=store.callbacks, ledger=store.ledger),
-                tables=running.tables,
-                sources=Sources(registered=sources, probe=rows.probe),
-                max_table_bytes=settings.max_table_mib * MIB,
-                datastores=running.datastores,
+                surface,
                 runs=running.runs,
-                run_paths=running.run_paths,
-                health=_health(running),
                 max_body_bytes=settings.max_body_mib * MIB,
-                public_url=settings.public_url,
+                max_table_bytes=settings.max_table_mib * MIB,
+                run_paths=running.run_paths,
                 trust_forwarded=settings.trust_forwarded,
                 record=None if log is None else log.record,
             ),

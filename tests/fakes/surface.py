@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import orjson
@@ -16,6 +15,7 @@ from fanfold_server.http.app import build_app
 from fanfold_server.http.front import ASGIApp, Front, Scope, Send
 from fanfold_server.http.headers import JSON_TYPE, SECURITY_HEADERS, V1_HEADERS
 from fanfold_server.http.heads import Receive
+from fanfold_server.http.surface import Surface
 from fanfold_server.model.actor import Actor, Role
 from fanfold_server.model.network import Networks
 from fanfold_server.service.access import Access
@@ -86,7 +86,6 @@ async def open_front(
     runs: ASGIApp = echo_run,
     record: Callable[[Served], None] | None = None,
     health: Callable[[], Mapping[str, object]] = healthy,
-    **settings: Any,
 ) -> AsyncIterator[Front]:
     """Open the surface with these accounts, over a database in `folder`."""
     url = sqlite_url(folder / "fanfold.db")
@@ -97,17 +96,18 @@ async def open_front(
         for name, role in users.items():
             await access.add_user(name, PASSWORD, role)
         yield build_app(
-            access=access,
-            auditing=Auditing(store.audit, days=0),
-            secrets=Secrets(store.secrets, FileSealer(folder / "secrets.key"), library),
-            networks=ScriptNetworks(store.networks, store.scripts, library, Networks()),
-            library=library,
-            environments=Environments(),
+            Surface(
+                access=access,
+                auditing=Auditing(store.audit, days=0),
+                secrets=Secrets(store.secrets, FileSealer(folder / "secrets.key"), library),
+                networks=ScriptNetworks(store.networks, store.scripts, library, Networks()),
+                library=library,
+                environments=Environments(),
+                health=health,
+            ),
             runs=runs,
-            health=health,
             max_body_bytes=MAX_BODY_BYTES,
             record=record,
-            **settings,
         )
 
 

@@ -57,22 +57,28 @@ class Sources:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surface:
-    """Everything behind the routes.
+    """Everything behind the routes. What is None has no routes.
 
     Attributes:
-        health: what `GET /health` says.
+        access: accounts and tokens.
+        auditing: remembers who did what.
+        secrets: what functions need and nobody else may see.
+        networks: what scripts may reach.
+        library: the script repository.
+        environments: what `…/envs` lists.
+        health: what `GET /health` says; called for each such request, so it has to be quick.
         public_url: scheme, host and port for links, without a slash at the end; None: the
             request's own.
-        version: fanfold's.
-        jobs: None on a server that runs none; then there are no routes of jobs.
-        submitting, callbacks: there if jobs are.
-        provisioning: None on a server that builds no environments; then there are no routes of it.
-        carrying: there if provisioning is.
-        preloading: None where nothing can be preloaded; then there are no routes of it.
-        tables: None on a server that keeps none; then there are no routes of tables.
-        sources: None on a server that reads no databases of others; then there are no such routes.
-        datastores: likewise.
+        jobs: what runs while nobody waits.
+        submitting: makes jobs; there if `jobs` is.
+        callbacks: what is told of jobs' ends; there if `jobs` is.
+        tables: users' tables.
+        sources: databases of others.
+        datastores: what functions keep.
         columnar: makes Arrow and Parquet files of jobs' values.
+        provisioning: makes environments.
+        carrying: brings them from one server to another; there if `provisioning` is.
+        preloading: keeps environments started.
     """
 
     access: Access
@@ -82,8 +88,7 @@ class Surface:
     library: Library
     environments: Environments
     health: Callable[[], Mapping[str, object]]
-    public_url: str | None
-    version: str
+    public_url: str | None = None
     jobs: Jobs | None = None
     submitting: Submitting | None = None
     callbacks: Callbacks | None = None
@@ -171,79 +176,28 @@ async def _caller(request: Request) -> Actor:
     return actor
 
 
-async def _jobs(request: Request) -> Jobs:
-    jobs = surface_of(request).jobs
-    assert jobs is not None  # else the app has no routes that ask
-    return jobs
+def _part(name: str) -> Callable[[Request], Coroutine[Any, Any, object]]:
+    """Make what finds the attribute `name` of the surface for a route."""
 
+    async def part(request: Request) -> object:
+        found: object = getattr(surface_of(request), name)
+        assert found is not None, "else the app has no routes that ask"
+        return found
 
-async def _submitting(request: Request) -> Submitting:
-    submitting = surface_of(request).submitting
-    assert submitting is not None  # else the app has no routes that ask
-    return submitting
-
-
-async def _callbacks(request: Request) -> Callbacks:
-    callbacks = surface_of(request).callbacks
-    assert callbacks is not None  # else the app has no routes that ask
-    return callbacks
-
-
-async def _tables(request: Request) -> Tables:
-    tables = surface_of(request).tables
-    assert tables is not None  # else the app has no routes that ask
-    return tables
-
-
-async def _provisioning(request: Request) -> Provisioning:
-    provisioning = surface_of(request).provisioning
-    assert provisioning is not None  # else the app has no routes that ask
-    return provisioning
-
-
-async def _carrying(request: Request) -> Carrying:
-    carrying = surface_of(request).carrying
-    assert carrying is not None  # else the app has no routes that ask
-    return carrying
-
-
-async def _secrets(request: Request) -> Secrets:
-    return surface_of(request).secrets
-
-
-async def _networks(request: Request) -> ScriptNetworks:
-    return surface_of(request).networks
-
-
-async def _preloading(request: Request) -> Preloading:
-    preloading = surface_of(request).preloading
-    assert preloading is not None  # else the app has no routes that ask
-    return preloading
-
-
-async def _datastores(request: Request) -> Datastores:
-    datastores = surface_of(request).datastores
-    assert datastores is not None  # else the app has no routes that ask
-    return datastores
-
-
-async def _sources(request: Request) -> Sources:
-    sources = surface_of(request).sources
-    assert sources is not None  # else the app has no routes that ask
-    return sources
+    return part
 
 
 SurfaceOf = Annotated[Surface, Depends(_surface)]
-NetworksOf = Annotated[ScriptNetworks, Depends(_networks)]
-SecretsOf = Annotated[Secrets, Depends(_secrets)]
-JobsOf = Annotated[Jobs, Depends(_jobs)]
-SubmittingOf = Annotated[Submitting, Depends(_submitting)]
-CallbacksOf = Annotated[Callbacks, Depends(_callbacks)]
-ProvisioningOf = Annotated[Provisioning, Depends(_provisioning)]
-CarryingOf = Annotated[Carrying, Depends(_carrying)]
-PreloadingOf = Annotated[Preloading, Depends(_preloading)]
-TablesOf = Annotated[Tables, Depends(_tables)]
-SourcesOf = Annotated[Sources, Depends(_sources)]
-DatastoresOf = Annotated[Datastores, Depends(_datastores)]
+NetworksOf = Annotated[ScriptNetworks, Depends(_part("networks"))]
+SecretsOf = Annotated[Secrets, Depends(_part("secrets"))]
+JobsOf = Annotated[Jobs, Depends(_part("jobs"))]
+SubmittingOf = Annotated[Submitting, Depends(_part("submitting"))]
+CallbacksOf = Annotated[Callbacks, Depends(_part("callbacks"))]
+ProvisioningOf = Annotated[Provisioning, Depends(_part("provisioning"))]
+CarryingOf = Annotated[Carrying, Depends(_part("carrying"))]
+PreloadingOf = Annotated[Preloading, Depends(_part("preloading"))]
+TablesOf = Annotated[Tables, Depends(_part("tables"))]
+SourcesOf = Annotated[Sources, Depends(_part("sources"))]
+DatastoresOf = Annotated[Datastores, Depends(_part("datastores"))]
 Caller = Annotated[Actor, Depends(_caller)]
 """Only on a `CallerRoute`."""
