@@ -7,6 +7,7 @@ to fork it. What is imported later is added when it is.
 
 from __future__ import annotations
 
+from fanfold_runtime import children
 from fanfold_runtime.figures import Figures
 from fanfold_runtime.fingerprint import MODULES, Fingerprint
 from fanfold_runtime.imports import Watcher
@@ -34,6 +35,7 @@ class Baseline:
         self.interrupts = Interrupts()
         watcher = Watcher()
         self.figures = Figures(watcher)
+        children.introduce(watcher)
         self.functions = Fingerprint()
         for name in MODULES:
             watcher.on(name, self.functions.add)

@@ -20,6 +20,22 @@ from fanfold_runtime.randomness import NUMPY, PYTHON, reachable
 MODULE = "fanfold_script"
 
 
+class Script(types.ModuleType):
+    """The module that a source text is executed as.
+
+    Attributes:
+        filename: what tracebacks call the text.
+        source: the text.
+    """
+
+    __slots__ = ("filename", "source")
+
+    def __init__(self, source: str, filename: str) -> None:
+        super().__init__(MODULE)
+        self.source = source
+        self.filename = filename
+
+
 class Program:
     """A compiled source text.
 
@@ -57,7 +73,7 @@ class Program:
                 warnings.simplefilter("ignore", SyntaxWarning)
                 self._code = compile(tree, self.filename, "exec", dont_inherit=True)
         linecache.cache[self.filename] = (len(self._source), None, self._lines, self.filename)
-        module = types.ModuleType(MODULE)
+        module = Script(self._source, self.filename)
         sys.modules[MODULE] = module
         exec(self._code, module.__dict__)
         function = module.__dict__.get(self.entry)
