@@ -21,6 +21,7 @@ from typing import Any, cast, get_args
 import click
 from client_reference import client_methods
 from pydantic import BaseModel
+from pydantic_settings import BaseSettings
 
 from fanfold.cli import main as fanfold
 from fanfold.cli import talking
@@ -30,8 +31,7 @@ from fanfold_server.http.run_document import openapi_paths
 from fanfold_server.http.surface import Surface
 from fanfold_server.model import errors, outcome
 from fanfold_server.model.outcome import FailureKind
-from fanfold_server.setting_types import LevelLimits
-from fanfold_server.settings import Settings
+from fanfold_server.settings import LevelLimits, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -109,27 +109,39 @@ def settings() -> Iterator[str]:
     yield ""
     yield "A wrong value or an unknown name in the file stops the start, and is named."
     yield ""
-    yield from _table("setting | default | allowed | meaning", _setting_rows(Settings))
+    for group in _setting_groups():
+        yield f"## {(group.__doc__ or '').removesuffix('.')}"
+        yield ""
+        names = inspect.get_annotations(group)
+        yield from _table(
+            "setting | default | allowed | meaning",
+            (row for name, row in _setting_rows(Settings) if name in names),
+        )
     yield "## Limits of a service level"
     yield ""
     yield "Members of a table of `levels`, such as `[levels.LOW]`;"
     yield "[Set limits](../howto/limits.md) shows their use."
     yield ""
-    yield from _table("member | default | allowed | meaning", _setting_rows(LevelLimits))
+    members = (row for _, row in _setting_rows(LevelLimits))
+    yield from _table("member | default | allowed | meaning", members)
 
 
-def _setting_rows(model: type[BaseModel]) -> Iterator[tuple[str, ...]]:
+def _setting_groups() -> Iterator[type[BaseModel]]:
+    """List the classes that the settings are made of, in the order of their fields."""
+    for part in reversed(Settings.__mro__[1:]):
+        if issubclass(part, BaseModel) and part not in {BaseModel, BaseSettings}:
+            yield part
+
+
+def _setting_rows(model: type[BaseModel]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Describe the fields of a model: the name of each, and its row in a table."""
     for name, field in model.model_fields.items():
         default = COMPUTED.get(name)
         if default is None:
             value = field.get_default(call_default_factory=True, validated_data={})
             default = "none" if value in (None, (), {}) else f"`{_toml(value)}`"
-        yield (
-            f"`{name}`",
-            default,
-            _allowed(field.annotation, field.metadata),
-            field.description or "",
-        )
+        allowed = _allowed(field.annotation, field.metadata)
+        yield name, (f"`{name}`", default, allowed, field.description or "")
 
 
 def _toml(value: object) -> str:

@@ -35,8 +35,7 @@ from fanfold_server.model.environment import Environment, Maker, Warm
 from fanfold_server.model.network import Networks
 from fanfold_server.service.carrying import Carrying
 from fanfold_server.service.provisioning import Provisioning
-from fanfold_server.setting_types import LevelLimits
-from fanfold_server.settings import Settings, SettingsError
+from fanfold_server.settings import LevelLimits, Settings, SettingsError
 from fanfold_server.state import open_state
 from fanfold_server.store.port import EnvironmentUses
 

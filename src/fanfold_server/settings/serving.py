@@ -1,30 +1,18 @@
-"""Where a server is: its directory, its database, its address. The first part of the settings.
-
-Called by `settings.py` alone, which has the rest.
-"""
+"""Settings of the server itself: where it is, what it takes from connections, what it logs."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from fanfold_server.model.identity import is_this_machine
-from fanfold_server.setting_types import default_data
-
-ENV_PREFIX = "FANFOLD_"
+from fanfold_server.settings.types import SettingsError, default_data
 
 
-class SettingsError(Exception):
-    """A setting has a wrong value. The message has a line for each, naming it."""
-
-
-class PlaceSettings(BaseSettings):
-    """The settings of where a server is."""
-
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid")
+class PlaceSettings(BaseModel):
+    """Where the server is."""
 
     data: Annotated[Path, AfterValidator(Path.absolute)] = Field(
         default_factory=default_data,
@@ -41,6 +29,11 @@ class PlaceSettings(BaseSettings):
         None,
         description="Where large results are kept: a directory that all agents share, or the "
         "address of an object store, s3://bucket/prefix; otherwise DATA/blobs.",
+    )
+    secret_key: Path | None = Field(
+        None,
+        description="File with the key that seals secrets, for servers and agents that share a "
+        "database; otherwise secrets.key in the data directory, made when it is needed.",
     )
     config: Path | None = Field(
         None, description="TOML file with settings; otherwise fanfold.toml in the data directory."
@@ -97,3 +90,42 @@ class PlaceSettings(BaseSettings):
             "travel in the clear. Give --tls-certificate and --tls-key; or, behind a proxy that "
             "adds TLS, --insecure-http."
         )
+
+
+class RequestSettings(BaseModel):
+    """Requests."""
+
+    max_body_mib: int = Field(16, ge=1, description="Largest request body, in MiB.")
+    max_head_kib: int = Field(
+        64, ge=4, le=1024, description="Largest request line with all headers, in KiB."
+    )
+    max_connections: int = Field(
+        8192,
+        ge=16,
+        description="Connections at once; at more, the one that has said nothing for longest is "
+        "closed.",
+    )
+    head_timeout_s: int = Field(
+        20, ge=1, description="How long a client may take for the headers of a request, in s."
+    )
+    body_timeout_s: int = Field(
+        60,
+        ge=1,
+        description="How far a client may fall behind while it sends a body, in s; 4 KiB/s is "
+        "enough.",
+    )
+
+
+class LogSettings(BaseModel):
+    """Logs."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe messages that are logged."
+    )
+    log_format: Literal["json", "console"] = Field(
+        "json", description="One JSON object a line, or lines for people."
+    )
+    access_log: bool = Field(True, description="Log a line for every request.")
+    audit_days: int = Field(
+        365, ge=0, description="How long entries of the audit log are kept, in days; 0: for ever."
+    )

@@ -17,6 +17,10 @@ from fanfold_server.model.identity import ALGORITHMS, check_address, read_roles
 from fanfold_server.model.network import host_list
 
 
+class SettingsError(Exception):
+    """A setting has a wrong value. The message has a line for each, naming it."""
+
+
 class LevelLimits(BaseModel):
     """What a worker may take in runs at one service level; what is not given is as for all."""
 
