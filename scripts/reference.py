@@ -27,6 +27,7 @@ from fanfold.cli import main as fanfold
 from fanfold.cli import talking
 from fanfold_server.http.app import build_app
 from fanfold_server.http.errors import status_of
+from fanfold_server.http.openapi import by_tag
 from fanfold_server.http.run_document import openapi_paths
 from fanfold_server.http.surface import Surface
 from fanfold_server.model import errors, outcome
@@ -51,7 +52,6 @@ COMPUTED = {
 FEW = 3  # settings that a command shows as options of its own
 LONGEST_SUMMARY = 90
 BOUNDS = {"ge": "≥", "le": "≤", "gt": ">", "lt": "<"}
-OPERATIONS = ("get", "put", "post", "delete")
 
 
 def main() -> int:
@@ -372,14 +372,11 @@ def routes() -> Iterator[str]:
     yield "A running server shows the same with all members at `/docs`, and for machines as"
     yield "OpenAPI 3.1 at `/openapi.json`. Routes marked with * need no token."
     yield ""
-    groups: dict[str, list[tuple[str, str, dict[str, Any]]]] = {}
-    for path, item in document["paths"].items():
-        for method in OPERATIONS:
-            if method in item:
-                tag = item[method].get("tags", ["Other"])[0].capitalize()
-                groups.setdefault(tag, []).append((method.upper(), path, item[method]))
-    for tag, operations in groups.items():
-        yield f"## {tag}"
+    about = {tag["name"]: tag["description"] for tag in document["tags"]}
+    for tag, operations in by_tag(document).items():
+        yield f"## {tag.capitalize()}"
+        yield ""
+        yield about[tag]
         yield ""
         yield from _table("route | answers | what it does", map(_route_row, operations))
     schemas = document["components"]["schemas"]
@@ -399,7 +396,11 @@ def _route_row(route: tuple[str, str, dict[str, Any]]) -> tuple[str, str, str]:
     statuses = ", ".join(status for status in operation["responses"] if status != "default")
     text = operation.get("description") or operation.get("summary") or ""
     old = "Deprecated. " if operation.get("deprecated") else ""
-    return f"`{method} {path}`{star}", statuses, old + text.split("\n\n")[0].replace("\n", " ")
+    return (
+        f"`{method.upper()} {path}`{star}",
+        statuses,
+        old + text.split("\n\n")[0].replace("\n", " "),
+    )
 
 
 def _member_rows(schema: dict[str, Any]) -> Iterator[tuple[str, str, str]]:

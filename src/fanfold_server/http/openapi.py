@@ -20,22 +20,24 @@ and refuse query parameters that are not listed with them, or are given twice.
 
 Every error is `{"errorMessage": text, "errorCode": number}`; more members may stand beside these.
 """
-_TAGS: Final = (
-    {"name": "tokens", "description": "Obtain, refresh and revoke tokens."},
-    {"name": "runs", "description": "Run a stored function once, or once for each index."},
-    {"name": "jobs", "description": "Follow runs that the server has taken over."},
-    {"name": "scripts", "description": "Store, read and share functions: fanfold's own API."},
-    {"name": "tables", "description": "Load, look at and share tables: fanfold's own API."},
-    {
-        "name": "secrets",
-        "description": "What functions need and nobody may see: fanfold's own API.",
-    },
-    {"name": "compatible", "description": "What else the compatible API has."},
-    {"name": "server", "description": "What needs no token."},
-)
+_TAGS: Final = {
+    "tokens": "Log in, and make tokens for programs.",
+    "runs": "Run a stored function: once, for each index, or over the rows of a query.",
+    "jobs": "Follow runs that the server has taken over.",
+    "callbacks": "See who was told of a job's end.",
+    "scripts": "Store, read and share functions.",
+    "tables": "Load, look at and share tables.",
+    "sources": "Databases of others, from which queries read.",
+    "datastores": "Share the objects that functions keep.",
+    "environments": "Make and look at what functions import from.",
+    "secrets": "What functions need and nobody may see.",
+    "network": "What functions may reach of the network.",
+    "compatible": "What else the compatible API has.",
+    "server": "Health, documents, and who did what.",
+}
 """In the order in which a reader wants them."""
 
-_METHODS: Final = ("get", "put", "post", "delete")
+METHODS: Final = ("get", "put", "post", "delete")
 _OPEN: Final = frozenset({"/health", "/docs", "/openapi.json"})
 _FRAMEWORK_ERRORS: Final = ("HTTPValidationError", "ValidationError")
 _ERROR: Final[dict[str, Any]] = {
@@ -60,7 +62,7 @@ def describe(
         version=version,
         description=_DESCRIPTION,
         routes=app.routes,
-        tags=[dict(tag) for tag in _TAGS],
+        tags=[{"name": name, "description": text} for name, text in _TAGS.items()],
         servers=[{"url": public_url}] if public_url else None,
     )
     paths: dict[str, Any] = document["paths"]
@@ -80,10 +82,27 @@ def describe(
     }
     document["security"] = [{"bearer": []}]
     for path, item in paths.items():
-        for method in _METHODS:
+        for method in METHODS:
             if method in item:
                 _complete(path, method, item[method])
     return document
+
+
+def by_tag(document: Mapping[str, Any]) -> dict[str, list[tuple[str, str, dict[str, Any]]]]:
+    """Sort the operations of a document by tag, in the order of its list of tags.
+
+    Returns:
+        (method, path, operation) of each, by the tag that it has first. No tag is without any.
+    """
+    groups: dict[str, list[tuple[str, str, dict[str, Any]]]] = {
+        tag["name"]: [] for tag in document["tags"]
+    }
+    for path, item in document["paths"].items():
+        for method in METHODS:
+            if method in item:
+                operation = item[method]
+                groups[operation["tags"][0]].append((method, path, operation))
+    return {tag: operations for tag, operations in groups.items() if operations}
 
 
 def _complete(path: str, method: str, operation: dict[str, Any]) -> None:

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import orjson
 
+from fanfold_server.http.openapi import by_tag
+
 _STYLE: Final = """\
 :root{color-scheme:light dark;--line:#8884;--soft:#8881;--accent:#0a6}
 body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem}
@@ -35,7 +37,6 @@ CONTENT_SECURITY_POLICY: Final = (
     f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
 )
-_METHODS: Final = ("get", "put", "post", "delete")
 
 
 def write_reference(document: dict[str, Any]) -> str:
@@ -55,8 +56,8 @@ class _Page:
         yield f"<style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>"
         yield _prose(self._document["info"].get("description", ""))
         yield '<p>The same as a document for machines: <a href="/openapi.json">OpenAPI 3.1</a>.</p>'
-        groups = self._grouped()
-        about = {tag["name"]: tag["description"] for tag in self._document.get("tags", ())}
+        groups = by_tag(self._document)
+        about = {tag["name"]: tag["description"] for tag in self._document["tags"]}
         yield "<nav>"
         for tag, operations in groups.items():
             yield f"<h4>{escape(tag.capitalize())}</h4><ul>"
@@ -66,22 +67,10 @@ class _Page:
             yield "</ul>"
         yield "</nav>"
         for tag, operations in groups.items():
-            yield f"<h2>{escape(tag.capitalize())}</h2>{_prose(about.get(tag, ''))}"
+            yield f"<h2>{escape(tag.capitalize())}</h2>{_prose(about[tag])}"
             for method, path, operation in operations:
                 yield from self._operation(method, path, operation)
         yield "</body></html>"
-
-    def _grouped(self) -> dict[str, list[tuple[str, str, dict[str, Any]]]]:
-        """Sort the operations by tag, in the order of the document's list of tags."""
-        groups: dict[str, list[tuple[str, str, dict[str, Any]]]] = {
-            tag["name"]: [] for tag in self._document.get("tags", ())
-        }
-        for path, item in self._document["paths"].items():
-            for method in _METHODS:
-                if method in item:
-                    tag = item[method].get("tags", ["other"])[0]
-                    groups.setdefault(tag, []).append((method, path, item[method]))
-        return {tag: operations for tag, operations in groups.items() if operations}
 
     def _operation(self, method: str, path: str, operation: dict[str, Any]) -> Iterator[str]:
         yield f'<article id="{_anchor(method, path)}"><h3>{_line(method, path, operation)}</h3>'
