@@ -6,6 +6,7 @@ Each raises OSError where the kernel refuses, and where there is no ctypes or no
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import struct
 from typing import Any
@@ -21,8 +22,9 @@ _CAPSET = {"x86_64": 126, "aarch64": 91}
 _CAPABILITIES_V3 = 0x20080522
 
 
+@functools.lru_cache(maxsize=None)
 def _load() -> tuple[Any, Any]:
-    """Return the module ctypes and the C library."""
+    """Return the module ctypes and the C library; once, so that children of a fork have both."""
     try:
         import ctypes
 

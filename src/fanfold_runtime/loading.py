@@ -42,8 +42,9 @@ class Program:
     Attributes:
         filename: what tracebacks call the text.
         independent: one call cannot leave anything to the next or to the outside: no state, no
-            randomness, no output. Only then may a lease skip what is done around each call.
-        draws: flags of the old generators that it can draw from, once it was loaded.
+            randomness, no output. Only then may a lease skip what is done around each call. Known
+            once it was compiled, but for what is not a plain function.
+        draws: flags of the old generators that it can draw from, once it was compiled.
         by_position: the function's parameters that cannot be given by name, in their order.
     """
 
@@ -59,12 +60,8 @@ class Program:
         self._lines = source.splitlines(True)
         self._code: types.CodeType | None = None
 
-    def load(self) -> tuple[types.ModuleType, Callable[..., Any]]:
-        """Execute the text in a fresh module and return (module, function).
-
-        Raises:
-            BaseException: whatever compiling or executing the text raises.
-        """
+    def compile(self) -> types.CodeType:
+        """Look through the text, once, and return its code. Raises what compiling it raises."""
         if self._code is None:
             tree = ast.parse(self._source, self.filename)
             self.independent = is_independent(tree)
@@ -72,18 +69,27 @@ class Program:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", SyntaxWarning)
                 self._code = compile(tree, self.filename, "exec", dont_inherit=True)
+        return self._code
+
+    def load(self) -> tuple[types.ModuleType, Callable[..., Any]]:
+        """Execute the text in a fresh module and return (module, function).
+
+        Raises:
+            BaseException: whatever compiling or executing the text raises.
+        """
+        code = self.compile()
         linecache.cache[self.filename] = (len(self._source), None, self._lines, self.filename)
         module = Script(self._source, self.filename)
         sys.modules[MODULE] = module
-        exec(self._code, module.__dict__)
+        exec(code, module.__dict__)
         function = module.__dict__.get(self.entry)
         if not callable(function):
             raise NameError(  # noqa: TRY004  # it is about the name
                 "the script defines no function named %r" % self.entry
             )
-        code = getattr(function, "__code__", None)
-        if code is not None:
-            named = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        own = getattr(function, "__code__", None)
+        if own is not None:
+            named = own.co_varnames[: own.co_argcount + own.co_kwonlyargcount]
             self.wants_generator = "rng" in named
             self.by_position = by_position(function)
         else:

@@ -27,7 +27,7 @@ from fanfold_runtime.plain import NotJson
 from fanfold_runtime.randomness import NUMPY, PYTHON
 from fanfold_runtime.report import Report
 from fanfold_runtime.restoring import Restorer
-from fanfold_runtime.run import Failure, Run, TooLarge
+from fanfold_runtime.run import Failure, Run, TooLarge, is_last
 from fanfold_runtime.seeding import Seeder
 from fanfold_runtime.ticker import Ticker
 from fanfold_runtime.values import TooLong, find_orjson
@@ -51,10 +51,16 @@ class Worker:
         side: the socket over which open files come, and over which calls ask.
         log_file: descriptor of the file that takes descriptors 1 and 2.
         baseline: the libraries before any run.
+        once: it is made for one run, after which nothing is put back.
     """
 
     def __init__(
-        self, channel: Channel, side: socket.socket, log_file: int, baseline: Baseline
+        self,
+        channel: Channel,
+        side: socket.socket,
+        log_file: int,
+        baseline: Baseline,
+        once: bool,
     ) -> None:
         self._channel = channel
         self._side = side
@@ -62,7 +68,8 @@ class Worker:
         self._figures = baseline.figures
         self._interrupts = baseline.interrupts
         self._interrupts.begin(globals())
-        self._restorer = Restorer(self._output, baseline)
+        self._baseline = baseline
+        self._restorer = None if once else Restorer(self._output, baseline)
         self._threads = baseline.threads
         self._programs: collections.OrderedDict[bytes, Program] = collections.OrderedDict()
         self._orjson = find_orjson()
@@ -86,10 +93,10 @@ class Worker:
             if kind == p.LEASE:
                 self._lease(*p.LEASE_HEADER.unpack(body))
             elif kind == p.RUN:
+                if self._restorer is None and not is_last(body):
+                    self._restorer = Restorer(self._output, self._baseline)
                 run = self._run = Run(body, self._programs, self._orjson, self._side)
                 self._asker.run = run.number
-                if run.threads and run.threads != self._threads.number:
-                    self._threads.set(run.threads, self._restorer.keep_variables)
             elif kind == p.END:
                 unfit = self._end()
                 if unfit:
@@ -124,6 +131,8 @@ class Worker:
         run.module = run.function = None
         self._drop_figures()
         run.close()
+        if self._restorer is None:
+            return "it was made for one run"
         unfit = self._restorer.restore()
         self._output.take(0)
         return unfit
@@ -136,7 +145,7 @@ class Worker:
             return
         began = _clock()
         if run.function is None and run.broken is None:
-            run.load(self._figures, self._interrupts)
+            run.load(self._figures, self._interrupts, self._let_threads)
             self._end_child()
         if run.broken is not None:
             report = Report(self._channel, run, start, began)
@@ -157,6 +166,12 @@ class Worker:
             self._stretch(run, start, count, budget_us, began)
         else:
             self._walk(run, start, count, budget_us, careful, began)
+
+    def _let_threads(self, number: int) -> None:
+        """Let numerical libraries use so many threads; 0: as many as they do."""
+        if number and number != self._threads.number:
+            keep = os.environ.update if self._restorer is None else self._restorer.keep_variables
+            self._threads.set(number, keep)
 
     def _stretch(self, run: Run, start: int, count: int, budget_us: int, began: float) -> None:
         """Run independent calls as one `map`."""
@@ -212,7 +227,8 @@ class Worker:
     def _clock_for(self, indexes: list[int], seconds: float) -> None:
         if self._ticker is None:
             self._ticker = Ticker()
-            self._restorer.allow_thread()
+            if self._restorer is not None:
+                self._restorer.allow_thread()
         self._ticker.arm(indexes, seconds)
 
     def _walk(
@@ -294,11 +310,17 @@ def main(
     log_file: int,
     hello: dict[str, Any],
     baseline: Baseline,
+    once: bool = False,
 ) -> None:
-    """Run a worker on its sockets until it ends. `hello` is the object of the HELLO frame."""
+    """Run a worker on its sockets until it ends.
+
+    Args:
+        hello: the object of the HELLO frame.
+        once: see `Worker`.
+    """
     channel = Channel(sock)
     os.register_at_fork(after_in_child=channel.abandon)
-    worker = Worker(channel, side, log_file, baseline)
+    worker = Worker(channel, side, log_file, baseline, once)
     os.register_at_fork(after_in_child=worker.abandon)
     channel.write(p.HELLO, _dumps(dict(hello, pid=os.getpid())).encode())
     worker.serve()

@@ -57,9 +57,12 @@ answers as that run's caller. An answer is told from files for a RUN by its firs
 
 **Zygote messages** are one JSON object a line. A `fork` comes with descriptors (SCM_RIGHTS): the
 worker's sockets, that of frames first, the file that takes its descriptors 1 and 2, and `d` files
-to which the worker writes "0" before anything else, and so joins its control groups.
+to which the worker writes "0" before anything else, and so joins its control groups. With `once` it
+is meant for a RUN with the flag ONCE, and does not look how the process is before; should it be
+given another, it does then.
 
-    server → zygote   {"op":"fork","id":n,"doors":d}  {"op":"kill","id":n}  {"op":"measure","id":n}
+    server → zygote   {"op":"fork","id":n,"doors":d,"once":b}
+                      {"op":"kill","id":n}  {"op":"measure","id":n}
     zygote → server   {"op":"outlet"}, once, with the socket that is its way out (`outlet.py`)
                       {"op":"ready",…}  {"op":"forked","id":n,"pid":p}
                       {"op":"exited","id":n,"status":s,"strays":k,"memory_kib":m,"tmp_kib":t}
@@ -162,6 +165,8 @@ COLUMN_FRAMES = 8192
 """Write a returned DataFrame by columns with row labels: {"a":{"0":1}}."""
 IN_PARTS = 16384
 """A large value may be sent in PARTs."""
+ONCE = 32768
+"""No other run follows: nothing need be put back, and the process is killed after it."""
 
 # OUTCOME header: failure kinds (the same numbers as the server's FailureKind)
 TOO_LONG = 1024

@@ -16,6 +16,7 @@ from fanfold_runtime.interrupts import Interrupts
 from fanfold_runtime.loading import Program
 from fanfold_runtime.placing import placed
 from fanfold_runtime.plain import NotJson
+from fanfold_runtime.randomness import NUMPY
 from fanfold_runtime.rows import NoArrow, Rows, UnreadableRows, receive_files
 from fanfold_runtime.seeding import Seeder
 from fanfold_runtime.values import Encoder, TooLong, Unfit, is_frame
@@ -30,6 +31,12 @@ PART_BYTES = 192 << 10
 """A value is sent in parts of about so many bytes: the server reads one while the next is made."""
 
 _loads = json.loads
+
+
+def is_last(body: bytes) -> bool:
+    """Say whether no other run follows that of a RUN frame's payload."""
+    flags: int = p.RUN_HEADER.unpack_from(body)[3]
+    return bool(flags & p.ONCE)
 
 
 class TooLarge(Exception):
@@ -149,10 +156,20 @@ class Run:
         if self.rows is not None:
             self.rows.last = last
 
-    def load(self, figures: Figures, interrupts: Interrupts) -> None:
-        """Make the function, in a fresh namespace. What fails is kept in `broken`."""
+    def load(
+        self, figures: Figures, interrupts: Interrupts, let_threads: Callable[[int], None]
+    ) -> None:
+        """Make the function, in a fresh namespace. What fails is kept in `broken`.
+
+        Args:
+            let_threads: sets how many threads numerical libraries use. They start them at once, and
+                each looks busily for work for a while: so only where a function can reach NumPy.
+        """
         program = self.program
         try:
+            program.compile()
+            if program.draws & NUMPY or self.has_rows:
+                let_threads(self.threads)
             if not program.independent:
                 self.touched = True
                 self.seeder = Seeder(self.seed)
@@ -166,8 +183,8 @@ class Run:
             if self.graphics:
                 self.touched = True
                 figures.prepare()
-            elif program.independent:
-                self.touched = False  # the first load of a text decides whether it is independent
+            if program.wants_generator:
+                let_threads(self.threads)
         except NoMatplotlib as exc:
             message = "figures need matplotlib, which this environment does not have"
             self.broken = (p.NO_FIGURES, "NoMatplotlib", "%s (%s)" % (message, exc), "")

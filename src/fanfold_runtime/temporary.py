@@ -37,6 +37,11 @@ def make(folder: str, descriptor: int) -> None:
         os.close(opened)
 
 
+def folders_of(folder: str) -> list[str]:
+    """List the directories that `make` makes, those within others first."""
+    return [*(os.path.join(folder, name) for name in _NAMES), folder]
+
+
 def keep_in_programs(descriptor: int) -> None:
     """Have programs that are started inherit the descriptor, as they do 0, 1 and 2.
 

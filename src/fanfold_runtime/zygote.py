@@ -26,7 +26,7 @@ from typing import Any
 from fanfold_runtime import kernel, loop, oml, temporary, watchdog
 from fanfold_runtime import tables as _tables  # noqa: F401  # later there is no path to it
 from fanfold_runtime.baseline import Baseline
-from fanfold_runtime.removing import remove
+from fanfold_runtime.removing import remove, remove_empty
 from fanfold_runtime.wall import Wall, probe
 
 SWEEP_LIMIT_S = 2.0
@@ -236,7 +236,7 @@ class Zygote:
             if message["op"] == "fork":
                 count = 3 + message["doors"]
                 (channel, side, log_file, *doors), self._fds = self._fds[:count], self._fds[count:]
-                self._fork(message["id"], channel, side, log_file, doors)
+                self._fork(message["id"], channel, side, log_file, doors, message["once"])
             elif message["op"] == "measure" and message["id"] in self._pids:
                 cpu_ms = watchdog.cpu_ms(self._pids[message["id"]])
                 self._say(op="measured", id=message["id"], cpu_ms=cpu_ms)
@@ -246,7 +246,9 @@ class Zygote:
 
     # ------------------------------------------------------------------ workers
 
-    def _fork(self, number: int, channel: int, side: int, log_file: int, doors: list[int]) -> None:
+    def _fork(
+        self, number: int, channel: int, side: int, log_file: int, doors: list[int], once: bool
+    ) -> None:
         pid = os.fork()
         if pid == 0:
             status = 1
@@ -254,7 +256,7 @@ class Zygote:
                 for door in doors:  # of its control group: before anything counts for it
                     os.write(door, b"0")
                     os.close(door)
-                self._become_worker(number, channel, side, log_file)
+                self._become_worker(number, channel, side, log_file, once)
                 status = 0
             except BaseException:
                 traceback.print_exc()
@@ -266,7 +268,9 @@ class Zygote:
         self._pids[number] = pid
         self._say(op="forked", id=number, pid=pid)
 
-    def _become_worker(self, number: int, channel: int, side: int, log_file: int) -> None:
+    def _become_worker(
+        self, number: int, channel: int, side: int, log_file: int, once: bool
+    ) -> None:
         zygote = os.getppid()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -293,10 +297,18 @@ class Zygote:
         sock.setblocking(True)
         rows_sock = socket.socket(fileno=side)
         rows_sock.setblocking(True)
-        loop.main(sock, rows_sock, log_file, self._hello, self._baseline)
+        loop.main(sock, rows_sock, log_file, self._hello, self._baseline, once=once)
 
     def _place(self, number: int) -> str:
         return os.path.join(self._home, "w%d" % number)
+
+    def _remove_places(self, number: int) -> None:
+        """Remove the directories of a worker that has ended."""
+        home = self._place(number)
+        if not remove_empty(home):
+            remove(home)
+        if self._tmp is not None and not remove_empty(*temporary.folders_of(home + _TMP)):
+            remove(home + _TMP)
 
     def _reap(self) -> None:
         """Collect workers that ended, and kill what they left behind.
@@ -326,8 +338,7 @@ class Zygote:
         if ended:
             strays = self._sweep()
             for number, status, (memory_kib, tmp_kib) in ended:
-                for suffix in ("", _TMP):
-                    remove(self._place(number) + suffix)
+                self._remove_places(number)
                 said = {"id": number, "status": status, "strays": strays}
                 self._say(op="exited", memory_kib=memory_kib, tmp_kib=tmp_kib, **said)
 

@@ -174,6 +174,28 @@ def test_anothers_script_runs_in_a_process_that_is_used_once(engine: Engine) -> 
         wait_until(partial(is_gone, engine, pid), "it has ended")
 
 
+def test_a_worker_that_was_meant_for_one_run_is_put_back_after_others(engine: Engine) -> None:
+    """It looks how things are before the first run of its owner's, and not when it starts."""
+    leave = """
+        import os, warnings
+        def f(i):
+            os.environ['LEFT'] = 'here'
+            os.chdir('/')
+            open(os.environ['HOME'] + '/left', 'w').close()
+            warnings.simplefilter('error')
+            return os.getpid()
+    """
+    look = """
+        import os, warnings
+        def f(i):
+            here = [os.environ.get('LEFT'), os.getcwd() == os.environ['HOME'], os.listdir()]
+            return [os.getpid(), *here, warnings.filters[0][0] == 'error']
+    """
+    engine.run(PID, owner="DORA", caller="BOB")  # the next one is forked ahead of another's run
+    pid = engine.run(leave, owner="DORA").value
+    assert engine.run(look, owner="DORA").value == [pid, None, True, [], False]
+
+
 def test_a_worker_begins_in_an_empty_directory_of_its_own(engine: Engine) -> None:
     source = """
         import os, stat, tempfile

@@ -102,6 +102,17 @@ async def values(engine: LocalEngine, asked: Work) -> list[Any]:
     return [value for v in stretches for value in json.loads(b"[" + v.json + b"]")]
 
 
+async def test_a_worker_that_was_meant_for_one_run_is_used_again_after_rows(
+    engine: LocalEngine, tmp_path: Path
+) -> None:
+    """The files of the rows that it is given are not there before, and not after."""
+    rows = write_rowset(tmp_path, pa.table({"n": [1, 2]}))
+    tell = "import os\nreturn os.getpid()"
+    await values(engine, work(None, tell, caller="BOB"))  # the next one is forked ahead
+    first = await values(engine, work(rows, tell))
+    assert await values(engine, work(rows, tell)) == first
+
+
 async def test_each_call_has_its_slice_with_a_fresh_index(
     engine: LocalEngine, tmp_path: Path
 ) -> None:

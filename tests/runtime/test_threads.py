@@ -64,6 +64,24 @@ def test_one_call_has_all_processors_and_each_of_many_has_one(usual: Engine) -> 
     assert len(usual.workers()) == 1
 
 
+@pytest.mark.parametrize("caller", ["ALICE", "BOB"])
+def test_a_script_that_cannot_reach_numpy_starts_no_threads(
+    libraries: Environment, tmp_path: Path, caller: str
+) -> None:
+    """A thread that has been started looks for work for a while, on a processor that others need.
+
+    Whoever reaches it by a parameter, or by rows, has them.
+    """
+    told = "open('/proc/self/status').read().partition('Threads:')[2].split()[0]"
+    alone = f"def f(): return int({told})\n"
+    given = f"def f(rng): return int({told})\n"
+    once = ONCE | {"entry": "f", "owner": "ALICE", "caller": caller}
+    with opened(libraries, tmp_path, preload=("numpy",), cores=CORES) as engine:
+        assert engine.run(alone, **once).value == 1
+        assert engine.run(given, **once).value > 1
+        assert is_so(engine.run(COUNT, **ONCE, owner="ALICE", caller=caller).value, 4)
+
+
 def test_the_threads_follow_the_degree_if_that_is_asked_for(
     libraries: Environment, tmp_path: Path, preload: tuple[str, ...]
 ) -> None:

@@ -217,7 +217,7 @@ class LocalEngine:
                 and pool.untouched < pool.spares_wanted
                 and self._pools.busy < self._options.workers
             ):
-                pool.grow()  # the next one is forked ahead
+                pool.grow(once=True)  # the next one is forked ahead
 
     def _serve_waiting(self) -> None:
         """Serve all pools, those whose runs have waited longest first: a worker has become free."""
@@ -233,7 +233,7 @@ class LocalEngine:
         wanted = len(pool.waiting) - 1 + head.leases.degree - len(head.workers)
         busy = self._pools.busy
         while pool.starting < wanted and busy < self._options.cores:
-            pool.grow()
+            pool.grow(once=head.single_use)
             busy += 1
         if pool.starting < wanted and busy < self._options.workers and self._growth is None:
             self._growth = self._loop.call_later(GROWTH_DELAY_S, self._grow_late)
@@ -247,7 +247,7 @@ class LocalEngine:
                 continue
             if not pool.starting and now - pool.waiting[0].queued_at >= GROWTH_DELAY_S:
                 self._make_room(pool)
-                pool.grow()
+                pool.grow(once=pool.waiting[0].single_use)
             if self._growth is None:
                 self._growth = self._loop.call_later(GROWTH_DELAY_S, self._grow_late)
 

@@ -84,7 +84,7 @@ class Pool:
         self._host = host
         self._watch = watch
         self._max_frame_bytes = max_frame_bytes
-        self._wanted_early = 0
+        self._wanted_early: list[bool] = []
         self._noted = float("-inf")
         zygote.on_message = self._message
         zygote.on_end = self._zygote_ended
@@ -134,21 +134,25 @@ class Pool:
 
     # ------------------------------------------------------------------ processes
 
-    def grow(self) -> None:
-        """Ask for one more worker; before the zygote is ready the wish is kept."""
+    def grow(self, *, once: bool = False) -> None:
+        """Ask for one more worker; before the zygote is ready the wish is kept.
+
+        Args:
+            once: it is meant for one run, and begins with less; for others it is as good.
+        """
         self.starting += 1
         if self.zygote.ready.done():
-            self._fork()
+            self._fork(once)
         else:
-            self._wanted_early += 1
+            self._wanted_early.append(once)
 
     def _ready(self, ready: asyncio.Future[None]) -> None:
         if ready.exception() is None and not self._is_closed:
-            for _ in range(self._wanted_early):
-                self._fork()
-            self._wanted_early = 0
+            for once in self._wanted_early:
+                self._fork(once)
+            self._wanted_early.clear()
 
-    def _fork(self) -> None:
+    def _fork(self, once: bool) -> None:
         ours, theirs = socket.socketpair()
         side, their_side = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         side.setblocking(False)
@@ -173,7 +177,7 @@ class Pool:
             doors = self._join(worker)
             if doors is not None:
                 numbers = (theirs.fileno(), their_side.fileno(), appending)
-                self.zygote.fork(worker.number, *numbers, doors)
+                self.zygote.fork(worker.number, numbers, doors, once=once)
                 for door in doors:
                     os.close(door)
         connecting = asyncio.ensure_future(

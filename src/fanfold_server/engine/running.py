@@ -130,6 +130,7 @@ class LocalRun:
             | (p.KEEP_LOGS if work.keep_logs else 0)
             | (p.KEEP_METERS if work.keep_meters else 0)
             | (p.REFUSE_OUTPUT if limits.refuse_output else 0)
+            | (p.ONCE if single_use else 0)
             | _rows_flags(work)
         )
         script = work.script

@@ -143,14 +143,24 @@ class Zygote:
     def is_alive(self) -> bool:
         return not self._ended
 
-    def fork(self, worker: int, channel: int, side: int, log: int, doors: Sequence[int]) -> None:
-        """Ask for a worker on these descriptors, which the caller closes afterwards.
+    def fork(
+        self,
+        worker: int,
+        descriptors: tuple[int, int, int],
+        doors: Sequence[int],
+        *,
+        once: bool,
+    ) -> None:
+        """Ask for a worker.
 
         Args:
+            descriptors: its sockets, that of frames first, and the file that takes its output; like
+                the doors, the caller closes them afterwards.
             doors: of its control group.
+            once: it is meant for one run.
         """
-        message = {"op": "fork", "id": worker, "doors": len(doors)}
-        self._say(message, [channel, side, log, *doors])
+        message = {"op": "fork", "id": worker, "doors": len(doors), "once": once}
+        self._say(message, [*descriptors, *doors])
 
     def measure(self, worker: int) -> None:
         """Ask how much processor time a worker has taken; "measured" answers."""
