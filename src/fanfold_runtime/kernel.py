@@ -64,6 +64,13 @@ def syscall(number: int, *args: int | bytes | None) -> int:
     return _check(result, ctypes, "system call %d" % number)
 
 
+def advise(start: int, size: int, advice: int) -> None:
+    """Say what a stretch of this process's memory is for."""
+    ctypes, libc = _load()
+    words = ctypes.c_void_p(start), ctypes.c_size_t(size), ctypes.c_int(advice)
+    _check(libc.madvise(*words), ctypes, "madvise %d" % advice)
+
+
 def filter_calls(program: bytes) -> None:
     """Let a program of struct sock_filter decide on every system call from here on."""
     ctypes, libc = _load()

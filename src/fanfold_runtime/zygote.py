@@ -23,7 +23,7 @@ import time
 import traceback
 from typing import Any
 
-from fanfold_runtime import kernel, loop, oml, temporary, watchdog
+from fanfold_runtime import compaction, kernel, loop, oml, temporary, watchdog
 from fanfold_runtime import tables as _tables  # noqa: F401  # later there is no path to it
 from fanfold_runtime.baseline import Baseline
 from fanfold_runtime.removing import remove, remove_empty
@@ -113,7 +113,9 @@ class Zygote:
         os.chdir(self._home)
         self._wall.prepare()
         confined.update(self._wall.facts)
+        room = compaction.reserve() if self._config["preload"] else []
         failures = self._preload()
+        room.clear()
         self._hello = {
             "python": platform.python_version(),
             "packages": {
@@ -128,6 +130,8 @@ class Zygote:
         self._baseline = Baseline()
         gc.collect()
         gc.freeze()
+        if self._config["preload"]:
+            compaction.compact()
         self._wake_w.setblocking(False)
         self._wake_r.setblocking(False)
         signal.set_wakeup_fd(self._wake_w.fileno(), warn_on_full_buffer=False)
