@@ -1,4 +1,4 @@
-"""The operator's commands: serve, user, migrate. argv → Settings → compose.
+"""The operator's commands: serve, agent and migrate here, all others in `verbs/`.
 
 `fanfold` finds them by the entry point "fanfold.commands". Whatever is heavy is imported inside the
 command that needs it, so that listing the commands stays quick.
@@ -12,35 +12,30 @@ import resource
 import signal
 import socket
 import ssl
-import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 from typing_extensions import override
 
-from fanfold_server.cli_environments import env
-from fanfold_server.cli_errors import clear_errors
 from fanfold_server.demo.command import demo
 from fanfold_server.doctor import doctor
 from fanfold_server.verbs.audit import audit
-from fanfold_server.verbs.place import json_option, write_line
+from fanfold_server.verbs.environments import env
+from fanfold_server.verbs.errors import clear_errors
+from fanfold_server.verbs.place import place_options, settings_of
 from fanfold_server.verbs.sources import source
 from fanfold_server.verbs.tokens import token
+from fanfold_server.verbs.users import user
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
     from fanfold_server.http.front import ASGIApp
     from fanfold_server.http.guarding import Guard
-    from fanfold_server.service.access import Access
     from fanfold_server.settings import Settings
-
-T = TypeVar("T")
-C = TypeVar("C", bound=Callable[..., object])
 
 GRACE_S = 5
 """How long requests may go on when the server is told to stop."""
@@ -49,21 +44,6 @@ _BACKLOG = 2048
 _OTHER_FILES = 768
 """Descriptors that are kept for workers, databases and files."""
 _GC_THRESHOLD = 20_000
-
-_data_option = click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    help="Directory of the server's state.  [FANFOLD_DATA]",
-)
-_database_option = click.option(
-    "--database",
-    help="Address of a PostgreSQL in place of the file there.  [FANFOLD_DATABASE]",
-)
-
-
-def _place_options(command: C) -> C:
-    """Let a command be told which database; it gets what it is told as `**place`."""
-    return _data_option(_database_option(command))
 
 
 # ------------------------------------------------------------------------------------------- serve
@@ -116,7 +96,7 @@ def serve(**given: object) -> None:
     from fanfold_server.logs import set_up_logging
 
     with clear_errors():
-        settings = _settings(**given)
+        settings = settings_of(**given)
         settings.refuse_exposure()
         set_up_logging(settings)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
@@ -170,7 +150,7 @@ def agent(**given: object) -> None:
     from fanfold_server.logs import set_up_logging
 
     with clear_errors():
-        settings = _settings(**given)
+        settings = settings_of(**given)
         set_up_logging(settings)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(_run_agent(settings))
@@ -280,144 +260,20 @@ def _say_ready(settings: Settings, listener: socket.socket) -> None:
     print(f"fanfold is ready at {scheme}://{host}:{listener.getsockname()[1]}", flush=True)
 
 
-# ------------------------------------------------------------------------------------------- users
-
-
-@click.group()
-def user() -> None:
-    """Add, list and change accounts; a running server sees it within 5 s."""
-
-
-_name_argument = click.argument("name")
-_password_option = click.option(
-    "--password-stdin", is_flag=True, help="Read the password from standard input (first line)."
-)
-
-
-@user.command("add")
-@_name_argument
-@click.option("--role", type=click.Choice(["developer", "admin"]), default="developer")
-@_place_options
-@_password_option
-def user_add(name: str, role: str, password_stdin: bool, **place: object) -> None:
-    """Add the account NAME."""
-    from fanfold_server.model.actor import Role
-
-    password = _read_password(from_stdin=password_stdin)
-    _with_access(
-        place,
-        lambda access: access.add_user(name, password, Role(role)),
-        did=("user.add", name),
-        makes=True,
-    )
-    click.echo(f"added {name.upper()} as {role}", err=True)
-
-
-@user.command("list")
-@json_option
-@_place_options
-def user_list(*, as_json: bool, **place: object) -> None:
-    """List all accounts: name, role, state, since when."""
-    for account in _with_access(place, lambda access: access.list_users()):
-        line = {
-            "name": account.name,
-            "role": account.role,
-            "state": "disabled" if account.disabled else "enabled",
-            "created": f"{account.created:%Y-%m-%dT%H:%M:%SZ}",
-        }
-        write_line(line, as_json=as_json)
-
-
-@user.command("disable")
-@_name_argument
-@_place_options
-def user_disable(name: str, **place: object) -> None:
-    """Keep NAME from logging in, and end its sessions."""
-    _with_access(place, lambda access: access.disable(name), did=("user.disable", name))
-    click.echo(f"disabled {name.upper()}", err=True)
-
-
-@user.command("enable")
-@_name_argument
-@_place_options
-def user_enable(name: str, **place: object) -> None:
-    """Let NAME log in again."""
-    _with_access(place, lambda access: access.enable(name), did=("user.enable", name))
-    click.echo(f"enabled {name.upper()}", err=True)
-
-
-@user.command("set-password")
-@_name_argument
-@_place_options
-@_password_option
-def user_set_password(name: str, password_stdin: bool, **place: object) -> None:
-    """Give NAME another password, and end its sessions."""
-    password = _read_password(from_stdin=password_stdin)
-    _with_access(
-        place, lambda access: access.set_password(name, password), did=("user.set-password", name)
-    )
-    click.echo(f"changed the password of {name.upper()}", err=True)
-
-
-def _read_password(*, from_stdin: bool) -> str:
-    if not from_stdin:
-        return str(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
-    try:
-        line = sys.stdin.buffer.readline().decode("utf-8")
-    except UnicodeDecodeError as exc:
-        raise click.ClickException("the password on standard input is not UTF-8") from exc
-    return line.removesuffix("\n").removesuffix("\r")
-
-
-def _with_access(
-    place: Mapping[str, object],
-    act: Callable[[Access], Awaitable[T]],
-    did: tuple[str, str] | None = None,
-    *,
-    makes: bool = False,
-) -> T:
-    """Do something with the accounts, and note action and account in the audit log.
-
-    Args:
-        makes: where there is no database, make it.
-    """
-    from fanfold_server.state import make_access, note_command, open_existing_state, open_state
-
-    async def run() -> T:
-        async with open_state(settings) if makes else open_existing_state(settings) as store:
-            done = await act(make_access(store, settings))
-            if did is not None:
-                await note_command(store, *did)
-            return done
-
-    with clear_errors():
-        settings = _settings(**place)
-        return asyncio.run(run())
-
-
 # ------------------------------------------------------------------------------------ the database
 
 
 @click.command()
-@_place_options
+@place_options
 def migrate(**place: object) -> None:
     """Bring the database up to date. A server does this by itself when it starts."""
     from fanfold_server.state import migrate_store
 
     with clear_errors():
-        settings = _settings(**place)
+        settings = settings_of(**place)
         migrate_store(settings)
     embedded = settings.database is None
     click.echo(f"{settings.database_file if embedded else 'the database'} is up to date", err=True)
-
-
-# -------------------------------------------------------------------------------------------------
-
-
-def _settings(**given: object) -> Settings:
-    from fanfold_server.settings import load_settings
-
-    return load_settings({name: value for name, value in given.items() if value is not None})
 
 
 commands: list[click.Command] = [

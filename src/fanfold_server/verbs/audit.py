@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import click
 
-from fanfold_server.cli_errors import clear_errors
+from fanfold_server.verbs.errors import clear_errors
 from fanfold_server.verbs.place import place_options, settings_of
 
 

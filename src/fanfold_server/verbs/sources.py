@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from fanfold_server.cli_errors import clear_errors
+from fanfold_server.verbs.errors import clear_errors
+from fanfold_server.verbs.passwords import read_password
 from fanfold_server.verbs.place import json_option, place_options, settings_of, write_line
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def source_add(
         name=name,
         kind=SourceKind(kind or _kind(url)),
         url=url,
-        password=_password(from_stdin=password_stdin) if with_password else None,
+        password=read_password(from_stdin=password_stdin, is_new=False) if with_password else None,
         password_from=password_from,
         max_connections=max_connections,
     )
@@ -162,16 +162,6 @@ def source_default(user: str, name: str | None, **place: object) -> None:
         did=("source.default", f"{name or 'EMBEDDED'} {user}"),
     )
     click.echo(f"the default of {user.upper()} is {(name or 'EMBEDDED').upper()}", err=True)
-
-
-def _password(*, from_stdin: bool) -> str:
-    if not from_stdin:
-        return str(click.prompt("Password", hide_input=True, err=True))
-    try:
-        line = sys.stdin.buffer.readline().decode("utf-8")
-    except UnicodeDecodeError as exc:
-        raise click.ClickException("the password on standard input is not UTF-8") from exc
-    return line.removesuffix("\n").removesuffix("\r")
 
 
 def _kind(url: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from fanfold_server.cli_errors import clear_errors
+from fanfold_server.verbs.errors import clear_errors
 from fanfold_server.verbs.place import json_option, place_options, settings_of, write_line
 
 if TYPE_CHECKING:
