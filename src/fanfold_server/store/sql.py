@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from fanfold_server.model.errors import DiskFull
+from fanfold_server.store.database import WRITES, Database
 from fanfold_server.store.migrating import StoreUnusable, migrate
 from fanfold_server.store.port import Signal
 from fanfold_server.store.signalling import Hub, Listener
@@ -55,37 +56,8 @@ LISTEN_WAIT_S = 10
 STALLED_MS = 5000
 """A process that is stopped within a transaction holds its locks no longer than this."""
 
-_WRITE = "fanfold_write"
-
 _MAKES_READY = frozenset((Signal.READY, Signal.ENDED))
 """What others have done that may let an agent claim something."""
-
-
-class Database:
-    """Hands out transactions."""
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-        # SQLite has one writer at a time. Waiting here is fair and costs nothing, while waiting
-        # in the driver holds a connection and a thread each.
-        self._turn = asyncio.Lock() if engine.dialect.name == "sqlite" else None
-
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
-        """Lend a connection in a transaction that only reads: it never waits for a writer."""
-        async with self._engine.connect() as connection, connection.begin():
-            yield connection
-
-    @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
-        """Lend a connection in a transaction that is committed at the end, undone at an error."""
-        async with AsyncExitStack() as stack:
-            if self._turn is not None:
-                await stack.enter_async_context(self._turn)
-            connection = await stack.enter_async_context(self._engine.connect())
-            await connection.execution_options(**{_WRITE: True})
-            await stack.enter_async_context(connection.begin())
-            yield connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,7 +207,7 @@ def _prepare_sqlite(dbapi_connection: Any, _record: object) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     # A transaction that reads first and writes later fails when another has written in between;
     # one that says at once that it will write, waits.
-    write = connection.get_execution_options().get(_WRITE, False)
+    write = connection.get_execution_options().get(WRITES, False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 

@@ -25,7 +25,7 @@ from fanfold_server.store.schema import (
 
 
 class Transactions(Protocol):
-    """What hands out transactions: `sql.Database`."""
+    """What hands out transactions: `database.Database`."""
 
     def read(self) -> AbstractAsyncContextManager[AsyncConnection]: ...
 
