@@ -10,13 +10,11 @@ from fastapi import APIRouter, Path, Query
 from fanfold_server.http.answers import Json, Nothing
 from fanfold_server.http.datastores_schemas import (
     DatastoreDetail,
-    DatastoreGrantList,
-    DatastoreGrantOut,
     DatastoreList,
     DatastoreOut,
 )
+from fanfold_server.http.grants import Grantee, GrantList, grantee_of
 from fanfold_server.http.surface import Caller, CallerRoute, DatastoresOf
-from fanfold_server.model.actor import EVERYONE, account_name
 from fanfold_server.model.datastore import DatastoreType
 
 router = APIRouter(prefix="/api/v1/datastores", tags=["datastores"], route_class=CallerRoute)
@@ -25,7 +23,6 @@ Name = Annotated[str, Path(description="The datastore's name.")]
 Owner = Annotated[
     str | None, Query(description="Whose datastore; without it your own.", max_length=128)
 ]
-Grantee = Annotated[str, Path(description="An account's name, or `*` (or PUBLIC) for everyone.")]
 
 
 @router.get("", response_model=DatastoreList)
@@ -74,11 +71,11 @@ async def delete_object(
     return Nothing()
 
 
-@router.get("/{name}/grants", response_model=DatastoreGrantList)
+@router.get("/{name}/grants", response_model=GrantList)
 async def list_datastore_grants(datastores: DatastoresOf, caller: Caller, name: Name) -> Json:
     """List who else may load your datastore."""
     grantees = await datastores.grants(caller.name, name)
-    return Json(DatastoreGrantList(grants=[DatastoreGrantOut(grantee=each) for each in grantees]))
+    return Json(GrantList.of(grantees))
 
 
 @router.put("/{name}/grants/{grantee}", status_code=204, response_class=Nothing)
@@ -89,7 +86,7 @@ async def grant_datastore(
 
     What is loaded is code: it runs with the rights of who loads it.
     """
-    await datastores.grant(caller.name, name, _account(grantee))
+    await datastores.grant(caller.name, name, grantee_of(grantee))
     return Nothing()
 
 
@@ -98,10 +95,5 @@ async def revoke_datastore(
     datastores: DatastoresOf, caller: Caller, name: Name, grantee: Grantee
 ) -> Nothing:
     """Take a grant back."""
-    await datastores.revoke(caller.name, name, _account(grantee))
+    await datastores.revoke(caller.name, name, grantee_of(grantee))
     return Nothing()
-
-
-def _account(grantee: str) -> str | None:
-    """Read the grantee of a path; None stands for everyone."""
-    return None if grantee == "*" or account_name(grantee) == EVERYONE else grantee

@@ -83,15 +83,3 @@ class DatastoreDetail(DatastoreOut):
         """Describe a datastore."""
         about = DatastoreOut.of(each, grantee)
         return cls(**about.model_dump(), objects=[ObjectOut.of(one) for one in each.objects])
-
-
-class DatastoreGrantOut(_Answer):
-    """A right to load the datastore."""
-
-    grantee: Annotated[str, Field(description="An account; PUBLIC stands for everyone.")]
-
-
-class DatastoreGrantList(_Answer):
-    """Who else may load one's datastore."""
-
-    grants: list[DatastoreGrantOut]

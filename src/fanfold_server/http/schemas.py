@@ -10,8 +10,8 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from fanfold_server.http.network_schemas import ScriptNetworkOut
-from fanfold_server.model.actor import EVERYONE, GLOBAL_OWNER
-from fanfold_server.model.script import Grant, Script
+from fanfold_server.model.actor import GLOBAL_OWNER
+from fanfold_server.model.script import Script
 
 _EXAMPLE_SOURCE = "def mean_of(index):\n    return index / 2\n"
 _MS = 1000
@@ -118,23 +118,6 @@ class VersionList(_Answer):
     """The versions of one script, the newest first."""
 
     versions: list[ScriptVersion]
-
-
-class GrantOut(_Answer):
-    """A right to run the script."""
-
-    grantee: Annotated[str, Field(description="An account; PUBLIC stands for everyone.")]
-
-    @classmethod
-    def of(cls, grant: Grant) -> Self:
-        """Describe a grant."""
-        return cls(grantee=grant.grantee or EVERYONE)
-
-
-class GrantList(_Answer):
-    """Who else may run one's script."""
-
-    grants: list[GrantOut]
 
 
 # -------------------------------------------------------------------------- the compatible surface

@@ -5,10 +5,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request
 
 from fanfold_server.http.answers import Json, Nothing
+from fanfold_server.http.grants import Grantee, GrantList, grantee_of
 from fanfold_server.http.schemas import (
     GrantedScript,
-    GrantList,
-    GrantOut,
     NewScript,
     RollBack,
     ScriptList,
@@ -18,7 +17,7 @@ from fanfold_server.http.schemas import (
 )
 from fanfold_server.http.script_openapi import script_document
 from fanfold_server.http.surface import Caller, CallerRoute, SurfaceOf
-from fanfold_server.model.actor import EVERYONE, GLOBAL_OWNER, account_name
+from fanfold_server.model.actor import EVERYONE, GLOBAL_OWNER
 from fanfold_server.model.script import ScriptType
 from fanfold_server.service.signatures import signature_of
 
@@ -30,7 +29,6 @@ Owner = Annotated[
     Query(description="Whose script; without it your own, else the global one of that name."),
 ]
 Global = Annotated[bool, Query(alias="global", description="The global script, not your own.")]
-Grantee = Annotated[str, Path(description="An account's name, or `*` (or PUBLIC) for everyone.")]
 
 
 @router.get("", response_model=ScriptList)
@@ -142,13 +140,13 @@ async def describe_script(
 async def list_grants(surface: SurfaceOf, caller: Caller, name: Name) -> Json:
     """List who else may run your script."""
     grants = await surface.library.grants(caller, name)
-    return Json(GrantList(grants=[GrantOut.of(grant) for grant in grants]))
+    return Json(GrantList.of(grant.grantee for grant in grants))
 
 
 @router.put("/{name}/grants/{grantee}", status_code=204, response_class=Nothing)
 async def grant_script(surface: SurfaceOf, caller: Caller, name: Name, grantee: Grantee) -> Nothing:
     """Let another account, or everyone, run and read your script."""
-    await surface.library.grant(caller, name, _account(grantee))
+    await surface.library.grant(caller, name, grantee_of(grantee))
     return Nothing()
 
 
@@ -157,10 +155,5 @@ async def revoke_script(
     surface: SurfaceOf, caller: Caller, name: Name, grantee: Grantee
 ) -> Nothing:
     """Take a grant back."""
-    await surface.library.revoke(caller, name, _account(grantee))
+    await surface.library.revoke(caller, name, grantee_of(grantee))
     return Nothing()
-
-
-def _account(grantee: str) -> str | None:
-    """Read the grantee of a path; None stands for everyone."""
-    return None if grantee == "*" or account_name(grantee) == EVERYONE else grantee

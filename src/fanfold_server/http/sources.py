@@ -5,21 +5,18 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from fanfold_server.http.answers import Json, Nothing
+from fanfold_server.http.grants import Grantee, GrantList, grantee_of
 from fanfold_server.http.sources_schemas import (
-    SourceGrantList,
-    SourceGrantOut,
     SourceIn,
     SourceList,
     SourceOut,
     SourceTested,
 )
 from fanfold_server.http.surface import Caller, CallerRoute, SourcesOf
-from fanfold_server.model.actor import EVERYONE, account_name
 
 router = APIRouter(prefix="/api/v1/sources", tags=["sources"], route_class=CallerRoute)
 
 Name = Annotated[str, Path(description="The database's name; its case does not matter.")]
-Grantee = Annotated[str, Path(description="An account's name, or `*` (or PUBLIC) for everyone.")]
 User = Annotated[
     str | None, Query(description="Whose default, instead of your own; for administrators.")
 ]
@@ -100,17 +97,17 @@ async def unset_default_source(
     return Nothing()
 
 
-@router.get("/{name}/grants", response_model=SourceGrantList)
+@router.get("/{name}/grants", response_model=GrantList)
 async def list_source_grants(sources: SourcesOf, caller: Caller, name: Name) -> Json:
     """List who may use a database; for administrators."""
     grants = await sources.registered.grants(caller, name)
-    return Json(SourceGrantList(grants=[SourceGrantOut.of(grant) for grant in grants]))
+    return Json(GrantList.of(grant.grantee for grant in grants))
 
 
 @router.put("/{name}/grants/{grantee}", status_code=204, response_class=Nothing)
 async def grant_source(sources: SourcesOf, caller: Caller, name: Name, grantee: Grantee) -> Nothing:
     """Let an account, or everyone, use a database; for administrators."""
-    await sources.registered.grant(caller, name, _account(grantee))
+    await sources.registered.grant(caller, name, grantee_of(grantee))
     return Nothing()
 
 
@@ -119,10 +116,5 @@ async def revoke_source(
     sources: SourcesOf, caller: Caller, name: Name, grantee: Grantee
 ) -> Nothing:
     """Take a grant back; for administrators."""
-    await sources.registered.revoke(caller, name, _account(grantee))
+    await sources.registered.revoke(caller, name, grantee_of(grantee))
     return Nothing()
-
-
-def _account(grantee: str) -> str | None:
-    """Read the grantee of a path; None stands for everyone."""
-    return None if grantee == "*" or account_name(grantee) == EVERYONE else grantee

@@ -6,8 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic.alias_generators import to_camel
 
 from fanfold_server.http.schemas import iso_ms
-from fanfold_server.model.actor import EVERYONE
-from fanfold_server.model.data_source import DataSource, SourceGrant, SourceKind
+from fanfold_server.model.data_source import DataSource, SourceKind
 from fanfold_server.service.data_sources import MAX_CONNECTIONS, Registration
 
 
@@ -115,20 +114,3 @@ class SourceTested(_Answer):
 
     name: str
     reachable: bool
-
-
-class SourceGrantOut(_Answer):
-    """A right to use the database."""
-
-    grantee: Annotated[str, Field(description="An account; PUBLIC stands for everyone.")]
-
-    @classmethod
-    def of(cls, grant: SourceGrant) -> Self:
-        """Describe a grant."""
-        return cls(grantee=grant.grantee or EVERYONE)
-
-
-class SourceGrantList(_Answer):
-    """Who may use a database."""
-
-    grants: list[SourceGrantOut]

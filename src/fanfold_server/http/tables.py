@@ -7,10 +7,10 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path, Query, Request
 
 from fanfold_server.http.answers import Json, Nothing
+from fanfold_server.http.grants import Grantee, GrantList, grantee_of
 from fanfold_server.http.receiving import receive_file
 from fanfold_server.http.surface import Caller, CallerRoute, TablesOf
-from fanfold_server.http.tables_schemas import TableGrantList, TableGrantOut, TableList, TableOut
-from fanfold_server.model.actor import EVERYONE, account_name
+from fanfold_server.http.tables_schemas import TableList, TableOut
 from fanfold_server.model.errors import InvalidField
 from fanfold_server.model.rows import CHARSETS, TEXT_FORMATS, DataFormat, charset_of
 from fanfold_server.service.tables import MAX_PREVIEW_ROWS
@@ -45,7 +45,6 @@ Owner = Annotated[
 Global = Annotated[
     bool, Query(alias="global", description="The table for everyone; for administrators.")
 ]
-Grantee = Annotated[str, Path(description="An account's name, or `*` (or PUBLIC) for everyone.")]
 
 
 @router.get("", response_model=TableList)
@@ -124,24 +123,24 @@ async def drop_table(
     return Nothing()
 
 
-@router.get("/{name}/grants", response_model=TableGrantList)
+@router.get("/{name}/grants", response_model=GrantList)
 async def list_table_grants(tables: TablesOf, caller: Caller, name: Name) -> Json:
     """List who else may read your table."""
     grants = await tables.grants(caller, name)
-    return Json(TableGrantList(grants=[TableGrantOut.of(grant) for grant in grants]))
+    return Json(GrantList.of(grant.grantee for grant in grants))
 
 
 @router.put("/{name}/grants/{grantee}", status_code=204, response_class=Nothing)
 async def grant_table(tables: TablesOf, caller: Caller, name: Name, grantee: Grantee) -> Nothing:
     """Let another account, or everyone, read your table: as `owner.name` in a query."""
-    await tables.grant(caller, name, _account(grantee))
+    await tables.grant(caller, name, grantee_of(grantee))
     return Nothing()
 
 
 @router.delete("/{name}/grants/{grantee}", status_code=204, response_class=Nothing)
 async def revoke_table(tables: TablesOf, caller: Caller, name: Name, grantee: Grantee) -> Nothing:
     """Take a grant back."""
-    await tables.revoke(caller, name, _account(grantee))
+    await tables.revoke(caller, name, grantee_of(grantee))
     return Nothing()
 
 
@@ -173,8 +172,3 @@ def _charset(request: Request) -> str | None:
                 )
             return charset
     return None
-
-
-def _account(grantee: str) -> str | None:
-    """Read the grantee of a path; None stands for everyone."""
-    return None if grantee == "*" or account_name(grantee) == EVERYONE else grantee

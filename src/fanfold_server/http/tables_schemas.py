@@ -6,8 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from fanfold_server.http.schemas import iso_ms
-from fanfold_server.model.actor import EVERYONE
-from fanfold_server.model.rows import TableGrant, TableInfo
+from fanfold_server.model.rows import TableInfo
 
 
 class _Answer(BaseModel):
@@ -52,20 +51,3 @@ class TableList(_Answer):
     """Tables that the caller may read, the caller's own first."""
 
     tables: list[TableOut]
-
-
-class TableGrantOut(_Answer):
-    """A right to read the table."""
-
-    grantee: Annotated[str, Field(description="An account; PUBLIC stands for everyone.")]
-
-    @classmethod
-    def of(cls, grant: TableGrant) -> Self:
-        """Describe a grant."""
-        return cls(grantee=grant.grantee or EVERYONE)
-
-
-class TableGrantList(_Answer):
-    """Who else may read one's table."""
-
-    grants: list[TableGrantOut]
