@@ -9,6 +9,7 @@ while it lives), so whatever is a child of ours and not a worker is a stray, and
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # not described anywhere
 import contextlib
 import gc
 import importlib
@@ -277,7 +278,7 @@ class Zygote:
     ) -> None:
         zygote = os.getppid()
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)  # `signal`'s own makes enums of all
         os.setsid()
         kernel.tried(kernel.PDEATHSIG, signal.SIGKILL)
         kernel.tried(kernel.CHILD_SUBREAPER, 1)
