@@ -31,6 +31,9 @@ SERVER_LOCK = ROOT / "requirements" / "server.lock"
 ENGINE_LOCK = ROOT / "requirements" / "engine.lock"
 STAMP = "fanfold-stamp"
 
+PAUSES_S = (5, 20, 60)
+"""How long to wait before a download that failed is tried again; one pause for each try."""
+
 OLDEST = (3, 11)
 NEWEST_LOCKED = (3, 14)  # the newest CPython for which engine.lock has wheels throughout
 
@@ -111,7 +114,7 @@ def make_venv():
     if not (VENV / "bin" / "uv").exists():
         install_uv()
     say("installing the server and the tools into .venv")
-    uv("pip", "sync", "--python", VENV, "--require-hashes", SERVER_LOCK)
+    downloading(uv, "pip", "sync", "--python", VENV, "--require-hashes", SERVER_LOCK)
     editable = ("--no-deps", "--no-build-isolation", "--editable", ROOT)
     uv("pip", "install", "--python", VENV, *editable)
     compile_bytecode(VENV)
@@ -137,7 +140,8 @@ def install_uv():
     with tempfile.TemporaryDirectory() as scratch:
         only_uv = Path(scratch, "uv.lock")
         only_uv.write_text(pinned.group() + "\n")
-        run(python, "-m", "pip", "install", "-qq", "--require-hashes", "-r", only_uv)
+        pip = (python, "-m", "pip")
+        downloading(run, *pip, "install", "-qq", "--require-hashes", "-r", only_uv)
 
 
 # ── .environments/default ─────────────────────────────────────────────────────────────────────
@@ -157,7 +161,7 @@ def make_engine_environment():
         uv("venv", "--no-project", "--python", python, ENGINE)
         claim(ENGINE, python)
     say("installing NumPy, pandas and friends into .environments/default")
-    uv("pip", "sync", "--python", ENGINE, "--require-hashes", ENGINE_LOCK)
+    downloading(uv, "pip", "sync", "--python", ENGINE, "--require-hashes", ENGINE_LOCK)
     compile_bytecode(ENGINE)
     closed = first_closed_directory(ENGINE)
     if os.geteuid() == 0 and closed is not None:
@@ -279,6 +283,29 @@ def compile_bytecode(environment):
 def uv(*arguments):
     """Run the uv of `.venv`."""
     run(VENV / "bin" / "uv", "--quiet", "--no-config", *arguments)
+
+
+def downloading(start, *command):
+    """Run a command that asks the package index; again where that fails, after a pause.
+
+    An index, a mirror or the network may be away for a moment, and the tools' own tries are over
+    within seconds. What was fetched before is in their caches.
+
+    Args:
+        start: `run` or `uv`.
+        command: what it is given.
+    """
+    for tried, pause_s in enumerate(PAUSES_S, 1):
+        try:
+            return start(*command)
+        except subprocess.CalledProcessError as error:
+            say(
+                "a download failed ({}); trying again in {} s ({} of {})".format(
+                    error.returncode, pause_s, tried, len(PAUSES_S)
+                )
+            )
+            time.sleep(pause_s)
+    return start(*command)
 
 
 def run(*command, **options):

@@ -2,6 +2,8 @@
 
 import ast
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -81,3 +83,20 @@ def test_pip_and_uv_share_certificates_and_mirrors_and_never_skip_bytecode(
     assert env["PIP_CERT"] == "/etc/ssl/company.pem"
     assert env["UV_DEFAULT_INDEX"] == "https://mirror.example/simple"
     assert "PYTHONDONTWRITEBYTECODE" not in env
+
+
+def test_a_download_that_fails_is_tried_again(
+    setup: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first setup of a machine should not end because a mirror was away for a moment."""
+    setup.PAUSES_S = (0, 0)
+    tries = tmp_path / "tries"
+    good_at = "import pathlib, sys; f = pathlib.Path(sys.argv[1]); f.open('a').write('x'); "
+    good_at += "sys.exit(f.stat().st_size < int(sys.argv[2]))"
+    setup.downloading(setup.run, sys.executable, "-c", good_at, tries, 3)
+    assert tries.read_text() == "xxx"
+    assert "a download failed (1); trying again in 0 s (2 of 2)" in capsys.readouterr().out
+    tries.unlink()
+    with pytest.raises(subprocess.CalledProcessError):
+        setup.downloading(setup.run, sys.executable, "-c", good_at, tries, 4)
+    assert tries.read_text() == "xxx"
