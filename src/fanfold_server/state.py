@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fanfold_server.model.actor import account_name
 from fanfold_server.model.audit import OPERATOR, AuditEntry
-from fanfold_server.rows.readers import Prober, Readers
 from fanfold_server.service.access import Access
 from fanfold_server.service.data_sources import DataSources
 from fanfold_server.service.library import Library
@@ -27,6 +27,9 @@ from fanfold_server.store.migrating import migrate
 from fanfold_server.store.sealing import FileSealer
 from fanfold_server.store.sql import URL, Store, StoreUnusable, open_store, postgres_url, sqlite_url
 from fanfold_server.store.vault import Vault
+
+if TYPE_CHECKING:
+    from fanfold_server.rows.readers import Prober
 
 __all__ = [
     "StoreUnusable",
@@ -170,6 +173,8 @@ def make_sources(store: Store, settings: Settings) -> DataSources:
 @asynccontextmanager
 async def open_probe() -> AsyncIterator[Prober]:
     """Open what tries whether a database lets us in."""
+    from fanfold_server.rows.readers import Prober, Readers
+
     with tempfile.TemporaryDirectory(prefix="fanfold-probe-") as folder:
         readers = Readers(Path(folder))
         try:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import URL, CheckConstraint, create_engine, inspect
 from sqlalchemy.pool import NullPool
 
-from fanfold_server.store.migrating import StoreUnusable, migrate
+from fanfold_server.store import migrations
+from fanfold_server.store.migrating import StoreUnusable, migrate, newest_revision
 from fanfold_server.store.schema import metadata
 from fanfold_server.store.sql import is_sqlite, open_store, sqlite_url
 
@@ -39,6 +43,27 @@ def test_the_revisions_make_the_tables_of_the_schema(empty_url: URL) -> None:
                 for constraint in table.constraints
                 if isinstance(constraint, CheckConstraint)
             }
+
+
+def test_the_newest_revision_is_the_one_that_alembic_goes_to(tmp_path: Path) -> None:
+    (folder,) = migrations.__path__
+    assert ScriptDirectory(folder).get_heads() == [newest_revision()]
+    migrate(sqlite_url(tmp_path / "fanfold.db"))
+    with sqlite3.connect(tmp_path / "fanfold.db") as connection:
+        at = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+    connection.close()
+    assert at == [(newest_revision(),)]
+
+
+def test_a_database_that_lacks_nothing_is_opened_without_alembic(tmp_path: Path) -> None:
+    """Loading it takes an operator's command longer than what the command does."""
+    asked = (
+        "import sys; from pathlib import Path; from fanfold_server.store import migrating, sql; "
+        "migrating.migrate(sql.sqlite_url(Path(sys.argv[1]))); print('alembic' in sys.modules)"
+    )
+    command = [sys.executable, "-c", asked, str(tmp_path / "fanfold.db")]
+    said = [subprocess.check_output(command, text=True, timeout=60) for _ in range(2)]
+    assert said == ["True\n", "False\n"]
 
 
 async def test_many_that_open_a_new_database_at_once_all_succeed(empty_url: URL) -> None:

@@ -3,7 +3,8 @@
 Called by `open_store`, in a thread: Alembic is synchronous. Two locks keep processes apart: a lock
 on a file beside a SQLite database (which is made, given its mode and its journal there), and one in
 the database itself (`BEGIN IMMEDIATE`, an advisory lock on PostgreSQL). All revisions run in one
-transaction, so that a start that is killed half-way leaves the old tables as they were.
+transaction, so that a start that is killed half-way leaves the old tables as they were. Most starts
+find nothing to do, and do not load Alembic.
 """
 
 from __future__ import annotations
@@ -13,13 +14,11 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.util import CommandError
-from sqlalchemy import URL, Connection, create_engine, event, text
+from sqlalchemy import URL, Connection, create_engine, event, inspect, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
@@ -62,8 +61,6 @@ def migrate(url: URL) -> None:
 
 
 def _upgrade(url: URL) -> None:
-    config = Config()
-    config.set_main_option("script_location", "fanfold_server.store:migrations")
     engine = create_engine(url, poolclass=NullPool)
     if url.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
@@ -74,17 +71,43 @@ def _upgrade(url: URL) -> None:
                 connection.execute(
                     text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_KEY}
                 )
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-            _check_references(connection)
-    except CommandError as exc:
-        raise StoreUnusable(
-            f"the database was made by another version of fanfold than this one ({exc})"
-        ) from exc
+            if _revision(connection) != newest_revision():
+                _run_revisions(connection)
+                _check_references(connection)
     except DBAPIError as exc:
         raise StoreUnusable(f"cannot use the database {_named(url)}: {exc.orig}") from exc
     finally:
         engine.dispose()
+
+
+def newest_revision() -> str:
+    """Return the number of the last revision that this fanfold has."""
+    names = (file.name for file in files("fanfold_server.store.migrations.versions").iterdir())
+    return max(name.partition("_")[0] for name in names if name[0].isdigit())
+
+
+def _revision(connection: Connection) -> str | None:
+    """Return the number of the revision that the database is at; None for a new one."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return found
+
+
+def _run_revisions(connection: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", "fanfold_server.store:migrations")
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, "head")
+    except CommandError as exc:
+        raise StoreUnusable(
+            f"the database was made by another version of fanfold than this one ({exc})"
+        ) from exc
 
 
 def _named(url: URL) -> str:
