@@ -86,10 +86,13 @@ def test_pip_and_uv_share_certificates_and_mirrors_and_never_skip_bytecode(
 
 
 def test_a_download_that_fails_is_tried_again(
-    setup: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    setup: ModuleType,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The first setup of a machine should not end because a mirror was away for a moment."""
-    setup.PAUSES_S = (0, 0)
+    monkeypatch.setattr(setup, "PAUSES_S", (0, 0))
     tries = tmp_path / "tries"
     good_at = "import pathlib, sys; f = pathlib.Path(sys.argv[1]); f.open('a').write('x'); "
     good_at += "sys.exit(f.stat().st_size < int(sys.argv[2]))"
