@@ -447,7 +447,7 @@ async def _openapi() -> dict[str, Any]:
         provisioning=there,
         preloading=there,
     )
-    app = build_app(surface, runs=nothing, max_body_bytes=1 << 20, run_paths=openapi_paths())
+    app = build_app(surface, runs=nothing, max_body_bytes=1 << 20, run_paths=openapi_paths)
     return cast("dict[str, Any]", json.loads(await _get(app, "/openapi.json")))
 
 

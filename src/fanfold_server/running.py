@@ -80,7 +80,7 @@ class Running:
         datastores: what functions keep.
         tables: what can be queried.
         runs: answers the run routes.
-        run_paths: the OpenAPI path items of what `runs` answers.
+        run_paths: writes the OpenAPI path items of what `runs` answers.
         health: the members that `GET /health` adds to those of every server, "ready" among them.
     """
 
@@ -93,7 +93,7 @@ class Running:
     datastores: Datastores
     tables: Tables
     runs: RunApp
-    run_paths: Mapping[str, Any]
+    run_paths: Callable[[], Mapping[str, Any]]
     health: Callable[[], Mapping[str, object]]
 
 
@@ -215,7 +215,7 @@ async def open_running(
                 has_data=True,
                 column_frames=settings.group_frames == "columns",
             ),
-            run_paths=openapi_paths(),
+            run_paths=openapi_paths,
             health=health,
         )
 

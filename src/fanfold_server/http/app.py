@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import version as distribution_version
 from typing import Any
 
-import orjson
 from fastapi import FastAPI
 
 from fanfold_server.http import (
@@ -35,10 +34,10 @@ from fanfold_server.http import sources as source_routes
 from fanfold_server.http import tables as table_routes
 from fanfold_server.http import tokens as token_routes
 from fanfold_server.http.access_log import Served
+from fanfold_server.http.documents import Documents
 from fanfold_server.http.front import Front, RunApp
 from fanfold_server.http.handlers import add_handlers
 from fanfold_server.http.openapi import describe
-from fanfold_server.http.reference import write_reference
 from fanfold_server.http.surface import Surface
 
 _ROUTERS = (
@@ -60,7 +59,7 @@ def build_app(
     runs: RunApp,
     max_body_bytes: int,
     max_table_bytes: int = 0,
-    run_paths: Mapping[str, Any] | None = None,
+    run_paths: Callable[[], Mapping[str, Any]] = dict,
     trust_forwarded: bool = False,
     record: Callable[[Served], None] | None = None,
 ) -> Front:
@@ -73,7 +72,7 @@ def build_app(
         max_body_bytes: a longer request body is refused, > 0.
         max_table_bytes: the longest body that goes to a file as it comes, a table or an
             environment, if more than another's.
-        run_paths: the OpenAPI path items of what `runs` answers.
+        run_paths: writes the OpenAPI path items of what `runs` answers.
         trust_forwarded: a proxy in front says scheme and host in `X-Forwarded-Proto` and
             `X-Forwarded-Host`.
         record: notes a request that is over (`AccessLog.record`); None for no access log.
@@ -102,11 +101,9 @@ def build_app(
     add_handlers(app, [route for router in routers for route in router.routes])
     version = distribution_version("fanfold")
     app.state.surface = surface
-    document = describe(
-        app, version=version, run_paths=run_paths or {}, public_url=surface.public_url
+    app.state.documents = Documents(
+        lambda: describe(app, version=version, run_paths=run_paths(), public_url=surface.public_url)
     )
-    app.state.openapi_json = orjson.dumps(document)
-    app.state.reference = write_reference(document)
     return Front(
         runs=runs,
         pages=app,

@@ -4,6 +4,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
 from fanfold_server.http.answers import Json
+from fanfold_server.http.documents import Documents
 from fanfold_server.http.reference import CONTENT_SECURITY_POLICY
 from fanfold_server.http.surface import SurfaceOf
 
@@ -19,12 +20,13 @@ async def show_health(surface: SurfaceOf) -> Json:
 @router.get("/openapi.json")
 async def show_openapi(request: Request) -> Json:
     """Give the OpenAPI 3.1 document."""
-    document: bytes = request.app.state.openapi_json
-    return Json(document)
+    documents: Documents = request.app.state.documents
+    return Json(await documents.openapi_json())
 
 
 @router.get("/docs", response_class=HTMLResponse)
 async def show_reference(request: Request) -> HTMLResponse:
     """Show the reference as one page of HTML."""
-    page: str = request.app.state.reference
+    documents: Documents = request.app.state.documents
+    page = await documents.reference()
     return HTMLResponse(page, headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})
