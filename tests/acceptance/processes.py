@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 
+from tests.calm import Stopwatch
 from tests.family import zygote_below
 
 POLL_S = 0.02
@@ -22,6 +23,15 @@ def until(condition: Callable[[], object], limit_s: float, what: str) -> float:
         assert waited < limit_s, f"not within {limit_s} s: {what}"
         time.sleep(POLL_S)
     return time.monotonic() - began
+
+
+def promised(condition: Callable[[], object], within_s: float, what: str) -> None:
+    """Wait until the condition holds, which is promised within so long: see `Stopwatch`."""
+    watch = Stopwatch()
+    while not condition():
+        counted = watch.counted_s()
+        assert counted < within_s, f"not within {within_s} s: {what}"
+        time.sleep(POLL_S)
 
 
 def holders(marker: str) -> set[int]:

@@ -12,13 +12,15 @@ import pytest
 from fanfold_server.model.environment import Environment
 from fanfold_server.model.job import JobState
 from fanfold_server.service.dispatching import Dispatcher
+from tests.calm import Stopwatch
 from tests.fakes.house import ALICE, House, OneEnvironment, opened
 from tests.family import offspring
 from tests.runtime.bench import small_engine
 
 TIMEOUT_S = 2
 DEAD_WITHIN_S = 2.0
-STARTS_WITHIN_S = 20
+STARTS_WITHIN_S = 60
+"""Ends a test that would hang: no promise."""
 
 STUBBORN = """
 import os, signal, subprocess, sys, time
@@ -57,14 +59,22 @@ async def _time_out(house: House, agent: Dispatcher) -> None:
         assert time.monotonic() - before < STARTS_WITHIN_S
         await asyncio.sleep(0.01)
     tree: set[psutil.Process] = set()
+    since_the_end = Stopwatch()
     while not (job := await house.jobs.get(ALICE, job.id)).state.is_final:
+        if job.started is None or time.time() < job.started.timestamp() + TIMEOUT_S:
+            since_the_end = Stopwatch()
         tree |= {process for child in zygotes for process in offspring(child)}
         await asyncio.sleep(0.01)
     assert job.state is JobState.TIMED_OUT
-    assert job.started is not None
     assert len(tree) >= 3
-    overdue = job.started.timestamp() + TIMEOUT_S
-    assert time.time() - overdue < DEAD_WITHIN_S
-    while any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in tree):
-        assert time.time() - overdue < DEAD_WITHIN_S
+    assert since_the_end.counted_s() < DEAD_WITHIN_S
+    while any(_lives(process) for process in tree):
+        assert since_the_end.counted_s() < DEAD_WITHIN_S
         await asyncio.sleep(0.01)
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # it ended between the two questions
+        return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from fanfold_server.engine.sandbox import FIRST_UID
 from fanfold_server.model.apply import ServiceLevel
 from fanfold_server.model.environment import Environment
 from fanfold_server.model.outcome import FailureKind
+from tests.calm import Stopwatch
 from tests.runtime.bench import Engine, opened, run_limits, wait_until
 
 LIMITS: dict[str, Any] = {
@@ -351,9 +351,9 @@ def test_a_frame_is_no_longer_than_values_may_be(libraries: Environment, tmp_pat
     limits = run_limits(max_value_bytes=1 << 20)
     with opened(libraries, tmp_path, preload=(), limits=limits) as engine:
         assert engine.run("def f(i): return i").value == 1  # what has to start has started
-        before = time.monotonic()
+        watch = Stopwatch()
         failure = engine.run(source % (limits.max_frame_bytes + 1)).failure
         assert failure.kind is FailureKind.LOST
         assert "having written to the channel" in failure.message
-        assert time.monotonic() - before < 3
+        assert watch.counted_s() < 3
         assert limits.max_frame_bytes < 20 << 20
