@@ -9,7 +9,7 @@ import pytest
 
 from fanfold_server.model.apply import ServiceLevel
 from fanfold_server.model.errors import DiskFull, QuotaExceeded
-from fanfold_server.model.job import JobState
+from fanfold_server.model.job import JobLine, JobState
 from fanfold_server.store.port import (
     JobFilter,
     Quota,
@@ -177,7 +177,18 @@ async def test_listings_are_filtered_and_paged(store: Store) -> None:
     async def listed(
         limit: int | None = None, after: str | None = None, **which: object
     ) -> list[str]:
-        found = await store.ledger.jobs(JobFilter(**which), limit=limit, after=after)  # type: ignore[arg-type]
+        wanted = JobFilter(**which)  # type: ignore[arg-type]
+        found = await store.ledger.jobs(wanted, limit=limit, after=after)
+        assert await store.ledger.lines(wanted, limit=limit or 100, after=after) == [
+            JobLine(
+                id=job.id,
+                state=job.state,
+                created=job.created,
+                finished=job.finished,
+                comments=job.spec.comments,
+            )
+            for job in found
+        ]
         return [job.id for job in found]
 
     assert await listed(owner="ADA") == ids

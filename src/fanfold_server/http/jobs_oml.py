@@ -24,7 +24,7 @@ from fanfold_server.http.streams import sized_or_chunked
 from fanfold_server.http.surface import Caller, CallerRoute, JobsOf, Surface, SurfaceOf
 from fanfold_server.model.actor import Actor
 from fanfold_server.model.errors import InvalidField, JobNotRunning, ResultNotReady
-from fanfold_server.model.job import Job, JobState
+from fanfold_server.model.job import Job, JobLine, JobState
 from fanfold_server.service.jobs import JobFilter, Jobs
 
 router = APIRouter(prefix=ROOT, tags=["jobs"], route_class=CallerRoute)
@@ -32,7 +32,7 @@ router = APIRouter(prefix=ROOT, tags=["jobs"], route_class=CallerRoute)
 STILL_RUNNING: Final = "job is still running"
 FINISHED: Final = "FINISH"
 CANCELLED: Final = "cancelled"
-PAGE: Final = 500
+PAGE: Final = 1000
 """Jobs of a listing that are in memory at once."""
 
 _MONTHS: Final = "JanFebMarAprMayJunJulAugSepOctNovDec"
@@ -193,8 +193,8 @@ async def _listing(jobs: Jobs, caller: Actor, wanted: JobFilter) -> AsyncIterato
     now = datetime.now(UTC)
     after: str | None = None
     lead = b'{"result":['
-    while page := await jobs.listing(caller, wanted, limit=PAGE, after=after):
-        yield lead + b",".join(orjson.dumps(_entry(job, now)) for job in page)
+    while page := await jobs.lines(caller, wanted, limit=PAGE, after=after):
+        yield lead + orjson.dumps([_entry(line, now) for line in page])[1:-1]
         lead = b","
         after = page[-1].id
         if len(page) < PAGE:
@@ -202,13 +202,13 @@ async def _listing(jobs: Jobs, caller: Actor, wanted: JobFilter) -> AsyncIterato
     yield b"]}" if lead == b"," else lead + b"]}"
 
 
-def _entry(job: Job, now: datetime) -> dict[str, object]:
+def _entry(job: JobLine, now: datetime) -> dict[str, object]:
     return {
         "createdDate": _date_v2(job.created),
         "job_id": job.id,
         "status": _word(job.state),
         "elapsedTime": _elapsed(job, now),
-        "comments": job.spec.comments,
+        "comments": job.comments,
     }
 
 
@@ -243,10 +243,10 @@ def _date_v1(moment: datetime) -> str:
 
 
 def _date_v2(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+    return f"{moment.isoformat(' ')[:19]} UTC"
 
 
-def _elapsed(job: Job, now: datetime) -> str:
+def _elapsed(job: Job | JobLine, now: datetime) -> str:
     """Write `00:13:32`, from the submission to the end or until now; two digits of hours."""
     seconds = int(((job.finished or now) - job.created).total_seconds())
     seconds = min(max(seconds, 0), _LONGEST_S)

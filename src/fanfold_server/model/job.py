@@ -183,6 +183,17 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JobLine:
+    """What a long list says of a job."""
+
+    id: str
+    state: JobState
+    created: datetime
+    finished: datetime | None
+    comments: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """A contiguous range of a job's calls, leased to one agent: scheduled, stored, retried whole.
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from fanfold_server.model.actor import Actor
 from fanfold_server.model.errors import InvalidField, JobNotRunning, UnknownImage, UnknownJob
-from fanfold_server.model.job import Job, JobState
+from fanfold_server.model.job import Job, JobLine, JobState
 from fanfold_server.service.bell import Bell
 from fanfold_server.service.endings import error_of
 from fanfold_server.service.entries import Entries, ErrorGroup, OutcomeEntry
@@ -104,6 +104,12 @@ class Jobs:
             after: the id of the last job of the page before.
         """
         return await self._ledger.jobs(_filter(actor, wanted), limit=limit, after=after)
+
+    async def lines(
+        self, actor: Actor, wanted: JobFilter, *, limit: int, after: str | None = None
+    ) -> list[JobLine]:
+        """List what `listing` does, in a line each."""
+        return await self._ledger.lines(_filter(actor, wanted), limit=limit, after=after)
 
     async def watch(self, actor: Actor, job_id: str) -> AsyncIterator[Job]:
         """Yield the job now and whenever it has changed, at most five times a second, to its end.

@@ -25,6 +25,11 @@ def _text_of(value: datetime | None) -> str | None:
     return None if value is None else _in_utc(value).isoformat(" ", "microseconds")[:_TEXT_LENGTH]
 
 
+def _moment_of(text: str | None) -> datetime | None:
+    """Read it back."""
+    return None if text is None else datetime.fromisoformat(f"{text}+00:00")
+
+
 class UtcDateTime(TypeDecorator[datetime]):
     """An aware time; SQLite, which knows none, keeps it as text in UTC, so that it sorts."""
 
@@ -44,6 +49,15 @@ class UtcDateTime(TypeDecorator[datetime]):
         if dialect.name != "sqlite":
             return super().bind_processor(dialect)
         return _text_of
+
+    @override
+    def result_processor(
+        self, dialect: Dialect, coltype: object
+    ) -> Callable[[Any], datetime | None] | None:
+        """Of SQLite read the text at once, for the same reason."""
+        if dialect.name != "sqlite":
+            return super().result_processor(dialect, coltype)
+        return _moment_of
 
     @override
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:

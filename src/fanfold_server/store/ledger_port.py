@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from fanfold_server.model.job import Batch, Job, JobState
+from fanfold_server.model.job import Batch, Job, JobLine, JobState
 from fanfold_server.store.jobs_port import CallFailure, Content
 
 
@@ -117,6 +117,12 @@ class Ledger(Protocol):
             after: an id of the page before: those that are listed after it. One that is not of
                 the filter's owner is as good as unknown: nothing comes after it.
         """
+        ...
+
+    async def lines(
+        self, which: JobFilter, *, limit: int, after: str | None = None
+    ) -> list[JobLine]:
+        """List what `jobs` does, in a line each: for lists of very many."""
         ...
 
     async def batches(

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 
-from fanfold_server.model.job import Job, JobState
+from fanfold_server.model.job import Job, JobLine, JobState
 from fanfold_server.store.job_rows import (
     BATCH_COLUMNS,
     CONTENT_COLUMNS,
@@ -19,6 +19,9 @@ from fanfold_server.store.port import BatchRecord, CallFailure, FailureGroup, Jo
 from fanfold_server.store.schema import batch, failure, job, source
 from fanfold_server.store.sql_accounts import Transactions
 from fanfold_server.store.sql_leases import IS_OPEN, LEASED
+
+_LINES = select(job.c.uuid, job.c.state, job.c.created, job.c.finished, job.c.comments)
+_STATES = {state.value: state for state in JobState}  # a look-up, for very many
 
 
 class SqlLedger:
@@ -57,15 +60,21 @@ class SqlLedger:
     async def jobs(
         self, which: JobFilter, *, limit: int | None = None, after: str | None = None
     ) -> list[Job]:
-        asked = select(job).where(*_conditions(which)).order_by(job.c.id.desc())
-        if after is not None:
-            before = select(job.c.id).where(job.c.uuid == after)
-            if which.owner is not None:  # else the page would tell of another's job
-                before = before.where(job.c.owner == which.owner)
-            asked = asked.where(job.c.id < before.scalar_subquery())
+        asked = _limited(_newest_first(select(job), which, after), limit)
         async with self._database.read() as connection:
-            rows = (await connection.execute(_limited(asked, limit))).all()
+            rows = (await connection.execute(asked)).all()
         return [job_of(row, "") for row in rows]
+
+    async def lines(
+        self, which: JobFilter, *, limit: int, after: str | None = None
+    ) -> list[JobLine]:
+        asked = _newest_first(_LINES, which, after).limit(limit)
+        async with self._database.read() as connection:
+            rows = (await connection.execute(asked)).all()
+        return [
+            JobLine(id=uuid, state=_STATES[state], created=created, finished=end, comments=comments)
+            for uuid, state, created, end, comments in rows
+        ]
 
     async def batches(
         self, job_id: str, *, first: int = 0, limit: int | None = None, content: bool = False
@@ -149,6 +158,16 @@ class SqlLedger:
                 leases=await connection.scalar(leases) or 0,
                 stored_bytes=int(await connection.scalar(stored) or 0),
             )
+
+
+def _newest_first(asked: Select[Any], which: JobFilter, after: str | None) -> Select[Any]:
+    asked = asked.where(*_conditions(which)).order_by(job.c.id.desc())
+    if after is None:
+        return asked
+    before = select(job.c.id).where(job.c.uuid == after)
+    if which.owner is not None:  # else the page would tell of another's job
+        before = before.where(job.c.owner == which.owner)
+    return asked.where(job.c.id < before.scalar_subquery())
 
 
 def _id(job_id: str) -> Any:
