@@ -19,6 +19,10 @@ from fanfold_runtime.randomness import NUMPY, PYTHON, reachable
 
 MODULE = "fanfold_script"
 
+_MAX_DECORATORS = 100
+_TAKES_ANY_KEYWORD = 0x08
+"""Of a code object's flags: it has `**kwargs`."""
+
 
 class Script(types.ModuleType):
     """The module that a source text is executed as.
@@ -87,14 +91,30 @@ class Program:
             raise NameError(  # noqa: TRY004  # it is about the name
                 "the script defines no function named %r" % self.entry
             )
-        own = getattr(function, "__code__", None)
-        if own is not None:
-            named = own.co_varnames[: own.co_argcount + own.co_kwonlyargcount]
-            self.wants_generator = "rng" in named
+        self.wants_generator = _takes(function, "rng")
+        if hasattr(function, "__code__"):
             self.by_position = by_position(function)
         else:
             self.independent = False
         return module, function
+
+
+def _takes(function: Any, name: str) -> bool:
+    """Say whether a function has a parameter of this name, or what it decorates has it.
+
+    A decorator that takes any keyword hands it on, and `functools.wraps` has noted to whom.
+    """
+    for _ in range(_MAX_DECORATORS):
+        code = getattr(function, "__code__", None)
+        if code is not None:
+            if name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]:
+                return True
+            if not code.co_flags & _TAKES_ANY_KEYWORD:
+                return False
+        function = getattr(function, "__wrapped__", None)
+        if function is None:
+            return False
+    return False
 
 
 def unload() -> None:

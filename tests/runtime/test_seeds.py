@@ -146,6 +146,33 @@ def test_a_generator_is_given_by_position_where_it_has_to_be(engine: Engine) -> 
         assert record.returned == plain.returned
 
 
+@pytest.mark.parametrize(
+    ("wrapper", "is_given"),
+    [
+        ("functools.wraps(inner)(lambda *a, **k: inner(*a, **k))", True),
+        ("functools.wraps(inner)(lambda i, rng: inner(i, rng))", True),
+        ("functools.lru_cache(inner)", True),
+        ("functools.wraps(inner)(functools.lru_cache(lambda *a, **k: inner(*a, **k)))", True),
+        ("functools.wraps(inner)(lambda i: inner(i, None))", False),
+        ("lambda *a, **k: inner(*a, **k)", False),
+    ],
+)
+def test_a_decorated_function_is_given_its_generator(
+    engine: Engine, wrapper: str, *, is_given: bool
+) -> None:
+    plain = engine.run("def f(i, rng): return rng.random()", seed=4, count=3)
+    source = f"""
+        import functools
+        def decorated(inner):
+            return {wrapper}
+        @decorated
+        def f(i, rng=None):
+            return None if rng is None else rng.random()
+    """
+    expected = plain.returned if is_given else dict.fromkeys((1, 2, 3))
+    assert engine.run(source, seed=4, count=3).returned == expected
+
+
 def test_a_parameter_named_rng_is_the_callers(anywhere: Engine) -> None:
     assert anywhere.run("def f(i, rng): return rng", parameters={"rng": 5}).value == 5
 
