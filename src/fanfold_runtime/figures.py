@@ -22,6 +22,10 @@ class NoMatplotlib(Exception):
     """The environment has no matplotlib."""
 
 
+class Undrawn(Exception):
+    """A figure that was open when its call ended cannot be drawn; its cause says why."""
+
+
 class Figures:
     """Captures figures of the call in hand, in the order in which they were shown or made.
 
@@ -62,9 +66,12 @@ class Figures:
         plt.Figure.show = figure_show
 
     def take(self) -> list[Image]:
-        """Return the images of the call and close its figures."""
+        """Return the images of the call and close its figures. Raises Undrawn."""
         if self._plt is not None and self._plt.get_fignums():
-            self._take_open()
+            try:
+                self._take_open()
+            except Exception as exc:  # no line of the script tells that it was drawing
+                raise Undrawn("figure %d cannot be drawn" % (len(self._images) + 1)) from exc
         images, self._images = self._images, []
         return images
 

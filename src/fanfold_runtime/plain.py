@@ -11,11 +11,11 @@ import datetime
 import decimal
 import enum
 import math
-import numbers
 import sys
 import uuid
 from typing import Any, Callable, Optional
 
+from fanfold_runtime.curing import cure_of
 from fanfold_runtime.jsontext import make_encoder
 
 MAX_DEPTH = 200
@@ -197,27 +197,13 @@ def place(path: Path) -> str:
 def advice(v: Any, path: Path) -> str:
     """Return a sentence that says what has no JSON form, where it is, and what to do."""
     kind = "%s.%s" % (type(v).__module__, type(v).__qualname__)
-    if isinstance(v, (set, frozenset)):
-        cure = "a set has no order; return sorted(...) of it"
-    elif isinstance(v, complex) or getattr(getattr(v, "dtype", None), "kind", "") == "c":
-        cure = "return the real and the imaginary part"
-    elif isinstance(v, numbers.Rational):
-        cure = "return float(...) of it, or its numerator and its denominator"
-    elif hasattr(v, "__next__") or isinstance(v, range):
-        cure = "return list(...) of it"
-    elif callable(v):
-        cure = "return what it computes, not the function itself"
-    elif hasattr(v, "tolist"):
-        cure = "return its .tolist()"
-    else:
-        cure = "return a bool, int, float, str, list, tuple, dict, enumeration or DataFrame"
     where = (
         "the function returned" if path is None else "the returned value holds at %s" % place(path)
     )
     return "%s an object of type %s, which has no JSON form; %s" % (
         where[:200],
         kind.replace("builtins.", "")[:200],
-        cure,
+        cure_of(v),
     )
 
 

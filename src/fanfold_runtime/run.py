@@ -10,7 +10,7 @@ from typing import Any, Callable
 
 from fanfold_runtime import protocol as p
 from fanfold_runtime.failures import describe
-from fanfold_runtime.figures import Figures, Image, NoMatplotlib
+from fanfold_runtime.figures import Figures, Image, NoMatplotlib, Undrawn
 from fanfold_runtime.hitting import limit_of
 from fanfold_runtime.interrupts import Interrupts
 from fanfold_runtime.loading import Program
@@ -280,5 +280,8 @@ class Run:
         if kind is TooLarge:
             message = "the %s; the limit is %d" % exc.args
             return (p.TOO_LARGE, "OutputTooLarge", message, "")
-        name, message, text = describe(exc, self.program.filename)
-        return (limit_of(exc) or p.RAISED, name, message, text)
+        why = exc.__cause__ if kind is Undrawn and exc.__cause__ is not None else exc
+        name, message, text = describe(why, self.program.filename)
+        if why is not exc:
+            message = "%s: %s" % (exc, message)
+        return (limit_of(why) or p.RAISED, name, message, text)

@@ -196,7 +196,15 @@ def test_a_figure_that_cannot_be_drawn_fails_its_call(engine: Engine) -> None:
     assert record.returned == {1: 1, 3: 3}
     assert record.failure.kind is FailureKind.RAISED
     assert record.failure.type == "ValueError"
+    assert record.failure.message.startswith("figure 1 cannot be drawn: ")
     assert titles(engine, ONE_EACH) == {1: ["Title 1"]}
+
+
+@pytest.mark.parametrize("value", ["plt.figure()", "plt.gca()", "plt.plot([1])"])
+def test_a_figure_that_is_returned_is_refused_with_what_to_do(engine: Engine, value: str) -> None:
+    record = engine.run(IMPORT + f"def f(i): return {value}", graphics=True)
+    assert record.failure.kind is FailureKind.NOT_JSON
+    assert "the open figures come as images by themselves" in record.failure.message
 
 
 def test_figures_of_equal_calls_are_byte_equal(engine: Engine) -> None:

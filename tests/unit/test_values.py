@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import array
+import collections
+import dataclasses
 import datetime
 import decimal
 import enum
@@ -10,7 +13,9 @@ import json
 import math
 import re
 import string
+import types
 import uuid
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -272,6 +277,59 @@ def test_a_refusal_is_valid_unicode_of_bounded_length(value: object) -> None:
 def test_a_refusal_tells_the_place_and_the_cure() -> None:
     with pytest.raises(NotJson, match=r"result\['a'\]\[1\]\['b'\] an object of type set.*sorted"):
         to_plain({"a": [0, {"b": {1}}]})
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+
+
+class Estimator:
+    """As scikit-learn's are."""
+
+    def get_params(self) -> dict[str, int]:
+        return {}
+
+    def __call__(self) -> None:
+        """A model can often be called, too."""
+
+
+async def later() -> int:
+    return 1
+
+
+@pytest.mark.parametrize(
+    ("value", "cure"),
+    [
+        ({1}, "sorted(...)"),
+        (1j, "the real and the imaginary part"),
+        (range(3), "list(...)"),
+        (iter([1]), "list(...)"),
+        (collections.deque([1]), "list(...)"),
+        ({}.keys(), "list(...)"),
+        (types.MappingProxyType({}), "dict(...)"),
+        (array.array("i"), ".tolist()"),
+        (Path("x"), "str(...)"),
+        (ValueError(), "raise it"),
+        (Point(1), "dataclasses.asdict(...)"),
+        (Point, "what it computes"),
+        (len, "what it computes"),
+        (Estimator(), "what is wanted of the model"),
+        (object(), "return a bool, int, float"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_refusal_says_what_to_return_instead(value: object, cure: str) -> None:
+    with pytest.raises(NotJson) as refused:
+        to_plain(value)
+    assert cure in str(refused.value).partition(";")[2]
+
+
+def test_a_coroutine_that_is_returned_has_not_run() -> None:
+    value = later()
+    with pytest.raises(NotJson, match=r"asyncio\.run"):
+        to_plain(value)
+    value.close()
 
 
 @pytest.mark.parametrize("library", [None, orjson])
