@@ -19,10 +19,11 @@ from fanfold_server.model.environment import Environment
 from fanfold_server.model.errors import UnknownEnvironment
 from fanfold_server.model.job import Job
 from fanfold_server.model.script import Script
+from fanfold_server.model.submission import Submission
 from fanfold_server.service.dispatching import Dispatcher
 from fanfold_server.service.jobs import Jobs
 from fanfold_server.service.stopping import Stopping
-from fanfold_server.service.submitting import Submission, Submitting
+from fanfold_server.service.submitting import Submitting
 from fanfold_server.store.port import Quota
 from fanfold_server.store.sql import Store, open_store, sqlite_url
 from tests.fakes.blobs import MemoryBlobs

@@ -20,8 +20,8 @@ from fanfold_server.model.apply import OnError
 from fanfold_server.model.job import Job, JobState
 from fanfold_server.model.outcome import Image, Returned
 from fanfold_server.model.stopping import StopWhen
+from fanfold_server.model.submission import Idempotency
 from fanfold_server.service.stopping import Stopping
-from fanfold_server.service.submitting import Idempotency
 from tests.fakes.engine import PlainEngine, PlainRunning
 from tests.fakes.house import ALICE, LIMIT_S, House, opened
 

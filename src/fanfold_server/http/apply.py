@@ -32,11 +32,11 @@ from fanfold_server.model.errors import (
     UnknownPath,
 )
 from fanfold_server.model.outcome import Failed
+from fanfold_server.model.submission import Submission
 from fanfold_server.service.applying import Answering, CallerLeft, Caps
 from fanfold_server.service.drawing import Stock
 from fanfold_server.service.folding import failure_members
 from fanfold_server.service.signatures import Signatures
-from fanfold_server.service.submitting import Submission
 from fanfold_server.service.tokens import beyond, require, require_script
 
 if TYPE_CHECKING:
@@ -46,9 +46,10 @@ if TYPE_CHECKING:
     from fanfold_server.model.actor import Actor
     from fanfold_server.model.job import Job
     from fanfold_server.model.script import Script
+    from fanfold_server.model.submission import Idempotency
     from fanfold_server.service.access import Access
     from fanfold_server.service.library import Library
-    from fanfold_server.service.submitting import Idempotency, Submitting
+    from fanfold_server.service.submitting import Submitting
 
 CHUNKED_FROM_BYTES = 1 << 20
 """Longer answers, and those with images, are sent in chunks, as the compatible service does."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from fanfold_server.model.errors import InvalidField
-from fanfold_server.service.submitting import Idempotency
+from fanfold_server.model.submission import Idempotency
 
 MAX_KEY: Final = 255
 """Characters of a key, at most."""

@@ -40,9 +40,9 @@ from fanfold_server.http.surface import (
 )
 from fanfold_server.model.errors import InvalidBody, InvalidField, JobRunning, UnknownImage
 from fanfold_server.model.job import Job, JobState
+from fanfold_server.model.submission import Idempotency
 from fanfold_server.service.jobs import JobFilter
 from fanfold_server.service.planning import first_index
-from fanfold_server.service.submitting import Idempotency
 
 ROOT: Final = "/api/v1/jobs"
 router = APIRouter(prefix=ROOT, tags=["jobs"], route_class=CallerRoute)

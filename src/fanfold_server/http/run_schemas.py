@@ -85,7 +85,7 @@ class RunRequest:
         timeout_s: how long a job may take, within the range that is allowed.
         check_arguments: compare types with the annotations, too.
         comments, call_timeout_s, max_failures, canary, callback_url, stop_when: of a job; see
-            `service.submitting.Submission`.
+            `model.submission.Submission`.
     """
 
     times: int | None

@@ -13,7 +13,8 @@ from fanfold_server.model.job import Batch, JobSpec
 from fanfold_server.model.network import ScriptNetwork
 from fanfold_server.model.rows import InputType, Rowset
 from fanfold_server.model.script import Script
-from fanfold_server.model.stopping import StopWhen
+from fanfold_server.model.submission import Submission
+from fanfold_server.store.port import Planned
 
 DO_EVAL = "do-eval"
 INDEX_APPLY = "index-apply"
@@ -104,27 +105,17 @@ def batches_of(
         yield first, min(size, end - first)
 
 
-def spec_of(
-    apply: Apply,
-    *,
-    api_version: str,
-    timeout_s: int,
-    comments: str | None = None,
-    stop_when: StopWhen | None = None,
-    result_table: str | None = None,
-    table_overwrite: bool = False,
-    callback_url: str | None = None,
-    callback_origin: str | None = None,
-    call_timeout_s: float | None = None,
-    max_failures: int | None = None,
-    canary: bool = False,
-    request: bytes | None = None,
-    calls: int | None = None,
-) -> JobSpec:
-    """Return what a job needs to run this without its caller; the arguments are `JobSpec`'s.
+def planned_of(spec: JobSpec) -> list[Planned]:
+    """Cut a new job into the batches that it begins with."""
+    cut = batches_of(first_index(spec), spec.times, canary=spec.canary, graphics=spec.graphics)
+    return [Planned(start=start, count=count) for start, count in cut]
+
+
+def spec_of(apply: Apply, submission: Submission, *, calls: int | None = None) -> JobSpec:
+    """Return what a job needs to run this without its caller.
 
     Args:
-        calls: into how many its rows are cut, ≥ 0.
+        calls: into how many its rows are cut, ≥ 0; None if it has none.
     """
     script = apply.script
     match apply.split:
@@ -139,7 +130,7 @@ def spec_of(
             assert_never(apply.split)
     return JobSpec(
         owner=apply.caller,
-        api_version=api_version,
+        api_version=submission.api_version,
         verb=verb_of(apply.split),
         script_name=script.name,
         script_owner=script.owner,
@@ -156,17 +147,17 @@ def spec_of(
         graphics=apply.graphics,
         service=apply.service,
         on_error=apply.on_error,
-        timeout_s=timeout_s,
-        call_timeout_s=call_timeout_s,
-        max_failures=max_failures,
-        canary=canary and times > 1,
-        comments=comments,
-        stop_when=stop_when,
-        result_table=result_table,
-        table_overwrite=table_overwrite,
-        callback_url=callback_url,
-        callback_origin=callback_origin,
-        request=request,
+        timeout_s=submission.timeout_s,
+        call_timeout_s=submission.call_timeout_s,
+        max_failures=submission.max_failures,
+        canary=submission.canary and times > 1,
+        comments=submission.comments,
+        stop_when=submission.stop_when,
+        result_table=submission.result_table,
+        table_overwrite=submission.table_overwrite,
+        callback_url=submission.callback_url,
+        callback_origin=submission.callback_origin,
+        request=None if submission.idempotency is None else submission.idempotency.request,
     )
 
 

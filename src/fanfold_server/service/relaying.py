@@ -11,19 +11,19 @@ from fanfold_server.model.apply import Apply, OnError, ServiceLevel
 from fanfold_server.model.errors import AnswerTooLarge, RunTimedOut
 from fanfold_server.model.job import Job, JobState
 from fanfold_server.model.outcome import Failed, Failure, FailureKind
+from fanfold_server.model.submission import Submission
 from fanfold_server.rows.port import RowSource
 from fanfold_server.service.applying import CallerLeft
 from fanfold_server.service.bell import Bell
 from fanfold_server.service.folding import named
 from fanfold_server.service.housekeeping import announce
-from fanfold_server.service.planning import DATA_VERBS, batches_of, first_index, spec_of
+from fanfold_server.service.planning import DATA_VERBS, planned_of, spec_of
 from fanfold_server.service.reading import Reading, as_failed
 from fanfold_server.service.rowkeeping import RowKeeping, read_kept
 from fanfold_server.store.port import (
     Blobs,
     JobStore,
     Ledger,
-    Planned,
     Quota,
     Signals,
     Upkeep,
@@ -95,12 +95,11 @@ class Relaying:
         if apply.input is not None:
             await announce(self._upkeep, job_id)
             calls = (await self._rows.keep(job_id, apply)).calls
-        spec = spec_of(apply, api_version="v1", timeout_s=JOB_TIMEOUT_S, calls=calls)
-        cut = batches_of(first_index(spec), spec.times, graphics=spec.graphics)
+        spec = spec_of(apply, Submission(timeout_s=JOB_TIMEOUT_S), calls=calls)
         await self._store.submit(
             job_id,
             spec,
-            [Planned(start=start, count=count) for start, count in cut],
+            planned_of(spec),
             now=datetime.now(UTC),
             quota=Quota(),
             announced=apply.input is not None,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from fanfold_server.model.actor import Actor
@@ -17,67 +17,18 @@ from fanfold_server.model.callback import Hosts
 from fanfold_server.model.errors import DataUnavailable, InvalidField, JobRunning, KeyReused
 from fanfold_server.model.job import Job, JobSpec, TableState
 from fanfold_server.model.stopping import StopWhen
+from fanfold_server.model.submission import Idempotency, Submission
 from fanfold_server.rows.port import RowSource
 from fanfold_server.service.continuing import Continuing
 from fanfold_server.service.drawing import Stock
 from fanfold_server.service.housekeeping import announce
 from fanfold_server.service.jobs import Jobs
 from fanfold_server.service.library import Library
-from fanfold_server.service.planning import (
-    DATA_VERBS,
-    INDEX_APPLY,
-    batches_of,
-    first_index,
-    spec_of,
-)
+from fanfold_server.service.planning import DATA_VERBS, INDEX_APPLY, planned_of, spec_of
 from fanfold_server.service.reading import Reading
 from fanfold_server.service.rowkeeping import RowKeeping
 from fanfold_server.service.tables import Tables
-from fanfold_server.store.port import Blobs, JobStore, Ledger, Planned, Quota, Upkeep, job_prefix
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Idempotency:
-    """What makes two submissions one.
-
-    Attributes:
-        key: of the client's choice, ≤ 255 characters.
-        request: digest of all that was asked with it, 32 bytes.
-    """
-
-    key: str
-    request: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submission:
-    """What is asked of a job beyond the run itself; the wire's members and headers.
-
-    Attributes:
-        timeout_s: how long it may run, from its start; 1800 … 43200.
-        idempotency: a second submission of the owner with the same key is the first job.
-        call_timeout_s: how long one call may take, > 0; None: no limit of its own.
-        max_failures: failed calls with which the job still goes on under "continue", ≥ 0.
-        canary: run the first call alone, and the rest only if it returns.
-        stop_when: when it ends before its last call; of index-apply.
-        result_table: a table of the owner's as which the result is written.
-        table_overwrite: in place of one of that name.
-        callback_url: whom to tell of the job's end.
-        callback_origin: under which scheme, host and port the caller knows this server.
-    """
-
-    api_version: str = "v1"
-    timeout_s: int = 1800
-    comments: str | None = None
-    idempotency: Idempotency | None = None
-    call_timeout_s: float | None = None
-    max_failures: int | None = None
-    canary: bool = False
-    stop_when: StopWhen | None = None
-    result_table: str | None = None
-    table_overwrite: bool = False
-    callback_url: str | None = None
-    callback_origin: str | None = None
+from fanfold_server.store.port import Blobs, JobStore, Ledger, Quota, Upkeep, job_prefix
 
 
 class Submitting:
@@ -172,29 +123,13 @@ class Submitting:
         self, job_id: str, apply: Apply, submission: Submission, calls: int | None
     ) -> tuple[Job, bool]:
         idempotency = submission.idempotency
-        spec = spec_of(
-            apply,
-            api_version=submission.api_version,
-            timeout_s=min(
-                submission.timeout_s, self._level_timeout_s.get(apply.service, submission.timeout_s)
-            ),
-            comments=submission.comments,
-            stop_when=submission.stop_when,
-            result_table=submission.result_table,
-            table_overwrite=submission.table_overwrite,
-            callback_url=submission.callback_url,
-            callback_origin=submission.callback_origin,
-            call_timeout_s=submission.call_timeout_s,
-            max_failures=submission.max_failures,
-            canary=submission.canary,
-            request=idempotency.request if idempotency else None,
-            calls=calls,
-        )
-        cut = batches_of(first_index(spec), spec.times, canary=spec.canary, graphics=spec.graphics)
+        limit_s = self._level_timeout_s.get(apply.service, submission.timeout_s)
+        limited = replace(submission, timeout_s=min(submission.timeout_s, limit_s))
+        spec = spec_of(apply, limited, calls=calls)
         job, is_new = await self._store.submit(
             job_id,
             spec,
-            [Planned(start=start, count=count) for start, count in cut],
+            planned_of(spec),
             now=_now(),
             quota=self._quota,
             idempotency_key=idempotency.key if idempotency else None,
