@@ -101,12 +101,12 @@ class Part:
     def stop(self) -> None:
         self.process.terminate()
         try:
-            self.process.wait(30)
+            self.process.wait(120)
         finally:
             self.kill()
 
     def close(self) -> None:
-        self.process.wait(30)
+        self.process.wait(120)
         assert self.process.stdout is not None
         self.process.stdout.close()
 

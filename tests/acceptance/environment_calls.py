@@ -8,8 +8,8 @@ from pathlib import Path
 from tests.acceptance.conftest import Caller
 from tests.acceptance.processes import until
 
-BUILT_WITHIN_S = 120.0
-SEEN_WITHIN_S = 20.0
+BUILT_WITHIN_S = 240.0
+SEEN_WITHIN_S = 100.0
 
 WHERE = """
 def where(pause_s=0):

@@ -47,7 +47,7 @@ def test_an_agent_that_is_told_to_stop_gives_its_work_to_the_next(cluster: Clust
     """At once, long before its lease would run out."""
     cluster.request("PUT", "/api/v1/scripts/slow", json={"source": SLOW})
     job = cluster.submit("slow", {"times": 2})
-    until(lambda: cluster.job(job)["state"] == "running", 30, "the job runs")
+    until(lambda: cluster.job(job)["state"] == "running", 120, "the job runs")
     cluster.agents.append(cluster._start_agent())
     began = time.monotonic()
     cluster.agents.pop(0).stop()

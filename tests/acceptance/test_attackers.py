@@ -19,7 +19,7 @@ import pytest
 
 from tests.acceptance.conftest import Caller, Server, serving
 
-LIMIT_S = 30
+LIMIT_S = 120
 HEAD_S = 2
 BODY_S = 2
 RUN = "/oml/api/py-scripts/v1/do-eval"

@@ -18,7 +18,7 @@ from tests.contract.postgres import started_or_skipped
 from tests.fakes.ports import reserved_port
 from tests.fakes.receiver import Receiver, receiving
 
-TOLD_LIMIT_S = 60
+TOLD_LIMIT_S = 150
 SECRET = "/api/v1/callback-secret"
 
 
@@ -40,7 +40,6 @@ def _told(caller: Caller, job: str) -> dict[str, Any]:
     return _delivery(caller, job)
 
 
-@pytest.mark.timeout(240)
 def test_the_end_of_a_job_is_told(start_server: StartServer, receiver: Receiver) -> None:
     users = {"alice": "developer", "bob": "developer"}
     server = start_server("--callback-hosts", receiver.host, "--callback-retry-s", "1", users=users)
@@ -123,7 +122,6 @@ def database(request: pytest.FixtureRequest) -> Iterator[str | None]:
         yield server.make_database().render_as_string(hide_password=False)
 
 
-@pytest.mark.timeout(240)
 def test_a_server_that_is_killed_before_it_tells_does_so_when_it_is_back(
     tmp_path: Path, database: str | None, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,7 +167,6 @@ def port() -> Iterator[int]:
         yield port
 
 
-@pytest.mark.timeout(240)
 def test_who_is_away_is_told_by_the_next_server(start_server: StartServer, port: int) -> None:
     """A server that could not deliver is killed; the one after it goes on."""
     url = Receiver(port=port).url
@@ -190,7 +187,7 @@ def test_who_is_away_is_told_by_the_next_server(start_server: StartServer, port:
         assert (delivery["state"], delivery["lastStatus"]) == ("waiting", None)
         assert delivery["lastError"] == "it could not be connected to"
     server.process.kill()
-    server.process.wait(30)
+    server.process.wait(120)
     with receiving(port=port) as receiver:
         again = start_server("--data", str(server.data), *options)
         with again.caller("alice") as alice:

@@ -34,7 +34,7 @@ def shell(server: Server, tmp_path: Path) -> Shell:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             cwd=tmp_path,
             env={**variables, **more},
             check=False,

@@ -62,7 +62,7 @@ def run(server: Server, tmp_path: Path) -> Run:
             [FANFOLD, "run", *arguments],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             cwd=tmp_path,
             env={
                 **own,

@@ -255,7 +255,7 @@ def test_environments_are_listed(client: Client) -> None:
 
 def test_a_job_is_waited_for_read_and_gone_on_with(client: Client) -> None:
     job = client.background.using(seed=3, comments="sdk").index_apply(20, half)
-    info = job.wait(60)
+    info = job.wait(200)
     assert (info.state, info.returned, info.comments) == ("succeeded", 20, "sdk")
     assert job.result() == [i / 2 for i in range(1, 21)]
     assert [result.get() for result in job.results(start=19)] == [9.5, 10]
@@ -277,7 +277,7 @@ def test_what_failed_is_grouped_and_resumed(client: Client) -> None:
     assert (group.type, group.count) == ("ValueError", 4)
     assert [outcome.index for outcome in job.outcomes("failed")] == [5, 10, 15, 20]
     resumed = job.resume()
-    assert resumed.wait(60).failed == 4
+    assert resumed.wait(200).failed == 4
 
 
 def _failed(values: list[object]) -> list[int]:
@@ -289,7 +289,7 @@ def test_a_job_that_takes_too_long_is_left_and_cancelled(client: Client) -> None
     began = time.monotonic()
     with pytest.raises(WaitedTooLong, match=job.id):
         job.wait(0.5)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     assert job.cancel().state == "cancelled"
 
 
@@ -300,7 +300,7 @@ def test_the_same_key_makes_one_job(client: Client) -> None:
 
 def test_images_of_a_job_come_one_by_one(client: Client) -> None:
     job = client.background.index_apply(3, wave, graphics=True)
-    job.wait(60)
+    job.wait(200)
     assert [image.filename for image in job.images()] == ["1-1.png", "2-1.png", "3-1.png"]
     assert [call.dat["hz"] for call in job.result()] == [1, 2, 3]
 
@@ -313,7 +313,7 @@ def test_a_result_becomes_a_table_for_later_queries(client: Client) -> None:
     assert kept.index_apply(3, half) == [0.5, 1, 1.5]
     assert {info.id for info in client.jobs.list()} == before
     assert client.tables.preview("sdk_halves", frames=False)[2] == {"INDEX": 3, "VALUE": 1.5}
-    info = kept.background.index_apply(4, half).wait(60)
+    info = kept.background.index_apply(4, half).wait(200)
     assert info.result_table == {"name": "SDK_HALVES", "state": "written", "error": None}
     assert client.table_apply("sdk_halves", "def count(dat):\n    return len(dat)\n") == 4
     with pytest.raises(errors.TableExists):
@@ -336,7 +336,7 @@ def test_a_run_ends_when_its_mean_is_known(client: Client) -> None:
     values = enough.index_apply(2000, noise, parallel=True)
     assert 40 < len(values) < 2000
     job = enough.background.index_apply(2000, noise)
-    assert job.wait(60).stopped == {"at": len(values), "asked": 2000}
+    assert job.wait(200).stopped == {"at": len(values), "asked": 2000}
     assert job.summary()["standardError"] <= 0.1
 
 

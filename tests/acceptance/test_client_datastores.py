@@ -192,7 +192,7 @@ def test_frames_and_arrays_come_back_with_their_types_and_index(
             "FANFOLD_USERNAME": "alice",
             "FANFOLD_PASSWORD": PASSWORD,
         },
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert done.stdout.strip() == "done", done.stderr

@@ -12,7 +12,7 @@ from fanfold import AsyncClient, Client, errors
 from fanfold.faults import BuildFailed, NotSendable
 from fanfold.records import Build, BuiltEnvironment
 from tests.acceptance.conftest import PASSWORD, Server, serving
-from tests.acceptance.environment_calls import BUILT_WITHIN_S, SEEN_WITHIN_S
+from tests.acceptance.environment_calls import SEEN_WITHIN_S
 from tests.acceptance.processes import until
 from tests.acceptance.test_progress import terminal
 from tests.fakes.packages import requirements
@@ -46,7 +46,6 @@ def root(server: Server) -> Iterator[Client]:
         yield client
 
 
-@pytest.mark.timeout(240)
 def test_an_environment_is_built_updated_turned_back_and_dropped(
     root: Client, specs: dict[str, Path]
 ) -> None:
@@ -71,7 +70,6 @@ def test_an_environment_is_built_updated_turned_back_and_dropped(
         root.environments.describe("lab")
 
 
-@pytest.mark.timeout(120)
 def test_a_build_shows_a_bar_in_a_terminal(
     server: Server, specs: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -87,7 +85,6 @@ def test_a_build_shows_a_bar_in_a_terminal(
     assert "{'labcolors': '1.0'}" in shell.text
 
 
-@pytest.mark.timeout(120)
 async def test_a_build_need_not_be_waited_for(server: Server, specs: dict[str, Path]) -> None:
     async with AsyncClient(server.url, username="root", password=PASSWORD) as client:
         build = await client.environments.create("later", spec=specs["1.0"], wait=False)
@@ -99,7 +96,6 @@ async def test_a_build_need_not_be_waited_for(server: Server, specs: dict[str, P
         assert "labcolors" in await client.environments.log(build.id)
 
 
-@pytest.mark.timeout(BUILT_WITHIN_S)
 def test_a_build_that_fails_says_why(root: Client, specs: dict[str, Path]) -> None:
     with pytest.raises(BuildFailed, match=r'"wrong" was not made: (?s:.*)nosuchthing') as told:
         root.environments.create("wrong", spec=specs["none"])

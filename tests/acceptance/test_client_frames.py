@@ -55,7 +55,7 @@ def test_frames_come_back_as_frames_and_go_there_as_rows(server: Server, tmp_pat
         capture_output=True,
         text=True,
         env=variables,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert done.stdout == "done\n", done.stderr

@@ -84,7 +84,6 @@ def interpreter(version: str) -> str | None:
     return None
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("version", PYTHONS)
 def test_the_wheel_alone_is_a_client_on_another_python(
     server: Server, wheel: Path, tmp_path: Path, version: str

@@ -379,7 +379,6 @@ def swaps(generation):
 """
 
 
-@pytest.mark.timeout(300)
 def test_a_save_is_whole_or_not_at_all_whoever_is_killed(tmp_path: Path) -> None:
     """The agent and the server, in the middle of one save after the other."""
     with Cluster(tmp_path, agents=1) as cluster:

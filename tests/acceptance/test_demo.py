@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 FANFOLD = Path(sys.executable).with_name("fanfold")
-LIMIT_S = 150
+LIMIT_S = 240
 PNG = b"\x89PNG\r\n\x1a\n"
 
 pytestmark = [

@@ -19,7 +19,7 @@ from tests.fakes.conda import PLACEHOLDER, File, write_package, write_python, wr
 rattler_index = pytest.importorskip("rattler.index")
 
 BUILT_WITHIN_S = 150.0
-SEEN_WITHIN_S = 20.0
+SEEN_WITHIN_S = 100.0
 PNG = b"\x89PNG\r\n"
 
 ACTIVATE = b'export LAB_SHARE="$CONDA_PREFIX/share/lab"\nexport LAB_TWICE="$LAB_LEVEL$LAB_LEVEL"\n'
@@ -147,7 +147,6 @@ variables:
     return "seaborn"
 
 
-@pytest.mark.timeout(200)
 def test_w03_runs_in_the_conda_environment_seaborn(frida: Caller, seaborn: str) -> None:
     body = {"times": 2, "envName": seaborn, "graphicsFlag": True}
     answer = frida.index_apply("test_seaborn_idx", body)
@@ -162,7 +161,6 @@ def test_w03_runs_in_the_conda_environment_seaborn(frida: Caller, seaborn: str) 
         assert rest == (str(number), number, f"Title {number}", 1)
 
 
-@pytest.mark.timeout(200)
 def test_w07_runs_in_the_conda_environment_seaborn(frida: Caller, seaborn: str) -> None:
     answer = frida.do_eval("test_seaborn_noinp", {"envName": seaborn, "graphicsFlag": True})
     assert answer.status_code == 200, answer.text
@@ -173,7 +171,6 @@ def test_w07_runs_in_the_conda_environment_seaborn(frida: Caller, seaborn: str) 
     assert json.loads(image["DATA"])[0] == {"id": 1, "val": 0.01}
 
 
-@pytest.mark.timeout(200)
 def test_activation_is_found_out_once_and_prefixes_are_written_in(
     frida: Caller, place: Path, seaborn: str
 ) -> None:
@@ -194,7 +191,6 @@ def test_activation_is_found_out_once_and_prefixes_are_written_in(
     assert variables["LAB_TWICE"] == "77"
 
 
-@pytest.mark.timeout(200)
 def test_the_lock_names_every_package_by_address_and_hash(
     place: Path, channel: Path, seaborn: str
 ) -> None:
@@ -208,7 +204,6 @@ def test_the_lock_names_every_package_by_address_and_hash(
     assert 'name = "numpy"' not in lock["pip"]
 
 
-@pytest.mark.timeout(200)
 def test_it_is_solved_updated_turned_back_and_removed(
     server: Server, root: Caller, frida: Caller, place: Path, channel: Path
 ) -> None:

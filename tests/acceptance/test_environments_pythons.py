@@ -64,7 +64,6 @@ def command(server: Server, place: Path, *words: str) -> str:
     return run_fanfold("env", *words, *more, limit_s=BUILT_WITHIN_S).stderr
 
 
-@pytest.mark.timeout(200)
 def test_functions_run_in_the_oldest_python_and_in_the_newest(
     server: Server, frida: Caller, place: Path, channel: Path, pythons: dict[str, Path]
 ) -> None:
@@ -91,7 +90,6 @@ def test_functions_run_in_the_oldest_python_and_in_the_newest(
     assert all(seed == seeds[0] for seed in seeds)  # whichever Python, the same numbers
 
 
-@pytest.mark.timeout(200)
 def test_a_conda_environment_is_carried_with_its_pip_section(
     server: Server, place: Path, channel: Path, tmp_path: Path, pythons: dict[str, Path]
 ) -> None:

@@ -36,7 +36,7 @@ from fanfold.faults import NotPortable, NotSendable
 from tests.acceptance.conftest import PASSWORD, Server
 from tests.acceptance.processes import until
 
-LIMIT_S = 40.0
+LIMIT_S = 120.0
 
 Make = Callable[[], Executor]
 

@@ -128,7 +128,7 @@ def test_whoever_leaves_takes_the_process_along(server: Server, alice: Caller) -
         next(answer.iter_bytes())
         writers = _writers(server)
     for process in writers:
-        process.wait(30)
+        process.wait(120)
 
 
 def _streamed(server: Server, caller: Caller, job: str, form: str) -> tuple[int, int]:

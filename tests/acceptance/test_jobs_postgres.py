@@ -13,7 +13,7 @@ from tests.acceptance.chaos import FAULTS, Cluster, Fault, run_rounds
 from tests.acceptance.processes import until
 from tests.contract.postgres import Postgres, started_or_skipped
 
-GONE_LIMIT_S = 15
+GONE_LIMIT_S = 60
 
 
 @pytest.fixture

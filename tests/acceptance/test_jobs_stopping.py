@@ -34,7 +34,6 @@ def _stopped(alice: Caller, script: str, **members: Any) -> tuple[dict[str, Any]
     return job, result.content
 
 
-@pytest.mark.timeout(240)
 def test_the_number_of_results_does_not_depend_on_the_degree(alice: Caller, noise: str) -> None:
     plain = {"parallelFlag": False, "service": "LOW"}
     job, result = _stopped(alice, noise, **plain)

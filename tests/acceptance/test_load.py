@@ -26,7 +26,7 @@ from tests.folders import reachable_folder
 CLIENTS = 16
 REQUESTS = 2_000
 KILLS = REQUESTS // 100
-SETTLED_WITHIN_S = 10.0
+SETTLED_WITHIN_S = 60.0
 SEED = 20_261_123
 MAX_DATABASE_FILES = 3 * 20
 """Three files a connection (SQLite's WAL), and a pool of connections."""
@@ -213,7 +213,7 @@ def test_2000_requests_are_right_while_one_in_a_hundred_loses_a_worker(
     warm = _send(server, tokens, _requests(200, chance))
     assert warm == {"right": 200}
     # one for the scripts' owner, and the spare one, which is started again when it was taken
-    until(lambda: len(zygotes(server.pid)) >= 2, 20, "the spare zygote is there")
+    until(lambda: len(zygotes(server.pid)) >= 2, 100, "the spare zygote is there")
     before = Footprint(server, temporary)
 
     killer = Killer(server, KILLS, every_s=0.1)

@@ -18,7 +18,7 @@ from fanfold import Client
 from tests.acceptance.conftest import PASSWORD, Server
 from tests.acceptance.processes import until
 
-LIMIT_S = 60.0
+LIMIT_S = 150.0
 Message = dict[str, Any]
 
 SETUP = """

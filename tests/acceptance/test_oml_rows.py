@@ -172,7 +172,7 @@ def test_an_environment_without_pyarrow_says_what_is_missing_and_what_would_help
         told: dict[str, Any] = ada.do_eval("oml_asks", body).json()
         return told
 
-    until(lambda: "result" in run("1"), 20, "the environment is known")
+    until(lambda: "result" in run("1"), 100, "the environment is known")
     assert run("[*oml.sync(table='MINE').shape]") == {"result": [3, 3]}
     said = run("oml.sync(table='MINE').pull()")
     assert said["errorType"] == "oml.NotAvailable"

@@ -24,7 +24,7 @@ from fanfold.records import JobInfo
 from tests.acceptance.conftest import FANFOLD, PASSWORD, Server
 from tests.acceptance.processes import until
 
-LIMIT_S = 30.0
+LIMIT_S = 120.0
 SLOW = "def slow(i):\n    import time\n    time.sleep(0.05)\n    assert i != 3\n    return i\n"
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 

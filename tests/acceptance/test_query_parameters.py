@@ -141,7 +141,6 @@ def test_it_is_told_before_the_body_is_read_and_after_who_asks(
     assert alice.head("/api/v1/jobs?limt=5").status_code == 400
 
 
-@pytest.mark.timeout(240)
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(name=st.text(min_size=1, max_size=200), value=st.text(max_size=5))
 def test_whatever_the_name_it_is_one_shape(alice: Caller, name: str, value: str) -> None:

@@ -14,7 +14,7 @@ from tests.acceptance.conftest import Caller, Server, StartServer
 from tests.acceptance.job_calls import JOBS, RUNS, ended, id_of, submit
 from tests.acceptance.test_data_runs import FRAME, load
 
-LIMIT_S = 60
+LIMIT_S = 150
 TABLES = "/api/v1/tables"
 SCRIPTS = {
     "rt_pair": "def f(i):\n    return {'A': i, 'B': f'n{i}', 'C': None if i == 2 else i / 2}\n",
@@ -206,7 +206,6 @@ def test_without_it_nothing_is_told_of_it_on_the_compatible_wire(ada: Caller) ->
     assert set(listed) == {"createdDate", "job_id", "status", "elapsedTime", "comments"}
 
 
-@pytest.mark.timeout(300)
 def test_a_table_is_written_once_whoever_is_killed(start_server: StartServer) -> None:
     """The server, again and again, while results wait to become tables."""
     server = start_server("--lease-s", "1", users={"ann": "developer"})
@@ -219,7 +218,7 @@ def test_a_table_is_written_once_whoever_is_killed(start_server: StartServer) ->
         ]
     for _ in range(3):
         os.kill(server.pid, signal.SIGKILL)
-        server.process.wait(30)
+        server.process.wait(120)
         server = again(start_server, data)
         time.sleep(0.3)
     with server.caller("ann") as ann:

@@ -146,7 +146,7 @@ def test_fail_is_the_default_and_the_first_error_ends_the_run(alice: Caller) -> 
         began = time.monotonic()
         answer = _apply(alice, "third_fails", times=50, **more)
         assert (answer.status_code, answer.json()["index"]) == (400, 3)
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 25  # and not the 30 s of the calls beside it
 
 
 @pytest.mark.parametrize("more", [{}, {"parallelFlag": True, "service": "HIGH"}], ids=json.dumps)

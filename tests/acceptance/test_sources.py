@@ -177,7 +177,6 @@ def test_the_server_s_own_state_is_no_database(admin: Caller, server: Server) ->
     assert (answer.status_code, answer.json()["errorCode"]) == (400, 2002)
 
 
-@pytest.mark.timeout(180)
 def test_a_password_is_in_no_answer_no_log_no_process_and_no_worker(tmp_path: Path) -> None:
     try:
         with started() as postgres:

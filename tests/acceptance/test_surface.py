@@ -323,7 +323,7 @@ def test_the_legacy_prefix_reaches_the_same_routes(leaver: Caller, path: str) ->
 
 def test_bytes_that_are_no_http_do_not_hurt(server: Server, nobody: httpx2.Client) -> None:
     address = urlsplit(server.url)
-    with socket.create_connection((address.hostname, address.port), timeout=30) as raw:
+    with socket.create_connection((address.hostname, address.port), timeout=120) as raw:
         raw.sendall(b"\x16\x03\x01 nonsense\r\n\r\n")
         assert raw.recv(1000).startswith((b"HTTP/1.1 400", b""))
     assert nobody.get("/health").status_code == 200
@@ -363,7 +363,7 @@ def test_the_log_has_a_record_for_each_request_and_no_secret(start_server: Start
         alice.get("/api/v1/scripts?secret=yes", headers={"X-Request-Id": "find-me"})
         token = alice.token
     server.process.terminate()
-    server.process.wait(20)
+    server.process.wait(120)
     log = server.log.read_text()
     assert '"request_id":"find-me"' in log
     assert '"user":"ALICE"' in log

@@ -147,7 +147,7 @@ def test_the_shell_command_does_the_same(server: Server, alice: Caller, tmp_path
             [FANFOLD, "table", *arguments],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             env={**os.environ, **variables},
             check=False,
         )

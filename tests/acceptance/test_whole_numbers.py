@@ -80,7 +80,6 @@ def results(caller: Caller, job: str, form: str) -> httpx2.Response:
     return caller.get(f"{job}/results", headers={"Accept": form})
 
 
-@pytest.mark.timeout(300)
 @LAW
 @given(values=numbers, form=st.sampled_from([ARROW, PARQUET]))
 @example(values=[2**64 + 1], form=ARROW)
@@ -149,7 +148,6 @@ def is_same(said: str, value: float) -> bool:
     return Decimal(said) == value or float(said) == float(value)
 
 
-@pytest.mark.timeout(300)
 @LAW
 @given(values=numbers, form=st.sampled_from(["csv", "ndjson"]))
 @example(values=[2**64 + 1], form="ndjson")
@@ -237,7 +235,6 @@ def test_names_that_only_look_like_that_are_themselves(ada: Caller) -> None:
 # ------------------------------------------------------------------------------- out, and in again
 
 
-@pytest.mark.timeout(300)
 @LAW
 @given(values=st.lists(number, min_size=1, max_size=4))
 @example(values=[2**64 + 1, 1])

@@ -16,7 +16,7 @@ from tests.attacks.field import SOURCES
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-LIMIT_S = 100
+LIMIT_S = 280
 
 
 @pytest.mark.timeout(LIMIT_S + 20)

@@ -221,7 +221,7 @@ async def test_signals_follow_what_happens(store: Store) -> None:
     leave = store.signals.subscribe(lambda signal, job: heard.put_nowait((signal, job)))
 
     async def hear(signal: Signal, job_id: str) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await heard.get() != (signal, job_id):
                 pass
 

@@ -58,7 +58,6 @@ async def whole(sources: Sources, kind: str, asked: str) -> list[dict[str, Any]]
 
 
 @pytest.mark.parametrize("kind", ["SQLITE", "POSTGRESQL", "SQLALCHEMY"])
-@pytest.mark.timeout(300)
 async def test_no_attack_changes_anything_or_tells_anything(sources: Sources, kind: str) -> None:
     before = await whole(sources, kind, "SELECT * FROM iris ORDER BY id")
     for asked in ATTACKS:
@@ -79,7 +78,6 @@ WRITES = [a for a in ATTACKS if "DELETE" in a or "iris" in a or "taken" in a or 
     ("kind", "module", "name"),
     [("SQLITE", "sqlite", "SqliteSession"), ("POSTGRESQL", "postgres", "PostgresSession")],
 )
-@pytest.mark.timeout(300)
 async def test_an_adapter_alone_lets_nothing_be_written(
     sources: Sources, kind: str, module: str, name: str
 ) -> None:

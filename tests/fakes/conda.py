@@ -145,7 +145,7 @@ def write_python(channel: Path, interpreter: Path | None = None) -> str:
         "s.get_config_var('LIBDIR'), s.get_config_var('INSTSONAME'))"
     )
     said = subprocess.run(
-        [interpreter, "-I", "-c", asked], capture_output=True, text=True, check=True, timeout=30
+        [interpreter, "-I", "-c", asked], capture_output=True, text=True, check=True, timeout=120
     )
     version, executable, library, libraries, shared = said.stdout.split()
     minor = ".".join(version.split(".")[:2])

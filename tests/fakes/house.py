@@ -31,7 +31,7 @@ from tests.fakes.words import apply_of, script_of
 
 ALICE = Actor(user_id=1, name="ALICE", role=Role.DEVELOPER)
 BOB = Actor(user_id=2, name="BOB", role=Role.DEVELOPER)
-LIMIT_S = 30.0
+LIMIT_S = 100.0
 
 
 class OneEnvironment:

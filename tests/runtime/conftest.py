@@ -40,7 +40,7 @@ def bare() -> Iterator[MakeEnvironment]:
                     pytest.skip(f"this machine has no CPython {version}")
                 prefix = folder / version
                 subprocess.run(
-                    [interpreter, "-m", "venv", "--without-pip", prefix], check=True, timeout=60
+                    [interpreter, "-m", "venv", "--without-pip", prefix], check=True, timeout=200
                 )
                 made[version] = Environment(name=f"bare-{version}", prefix=prefix, kind="venv")
             return made[version]
@@ -63,7 +63,7 @@ def find_interpreter(version: str) -> Path | None:
 def _is_cpython(interpreter: Path) -> bool:
     asked = "import sys, ensurepip; print(sys.implementation.name)"
     done = subprocess.run(
-        [interpreter, "-c", asked], capture_output=True, text=True, timeout=60, check=False
+        [interpreter, "-c", asked], capture_output=True, text=True, timeout=200, check=False
     )
     return done.stdout.strip() == "cpython"
 

@@ -26,7 +26,7 @@ from tests.runtime.test_rows import values, work
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-LIMIT_S = 30
+LIMIT_S = 100
 MAX_NEW_FILES = 8
 """Descriptors that the server has for a new worker and its transport."""
 

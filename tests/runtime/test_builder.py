@@ -110,5 +110,5 @@ def confined(
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=180,
     )

@@ -225,7 +225,7 @@ def test_a_process_joins_with_what_it_starts_and_is_ended_with_it(
         assert process.pid in made.members()
         assert not made.remove()
         groups.release(made)
-        process.wait(5)
+        process.wait(60)
     wait_until(lambda: not made.members(), "nobody is in it any more")
 
 

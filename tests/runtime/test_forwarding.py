@@ -18,7 +18,7 @@ from fanfold_server.model.environment import Environment
 from fanfold_server.model.network import ScriptNetwork, listed
 from tests.runtime.bench import ladder, opened
 
-LIMIT_S = 10.0
+LIMIT_S = 60.0
 LISTED = b"a listed host"
 
 

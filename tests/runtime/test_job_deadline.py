@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import psutil
-import pytest
 
 from fanfold_server.model.environment import Environment
 from fanfold_server.model.job import JobState
@@ -39,7 +38,6 @@ def f(i):
 """
 
 
-@pytest.mark.timeout(120)
 async def test_the_whole_tree_is_dead_soon_after_the_end_of_the_jobs_time(
     tmp_path: Path, libraries: Environment
 ) -> None:

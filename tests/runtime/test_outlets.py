@@ -27,7 +27,7 @@ def f(i, url, data=None, headers={}, certificate=None):
     context = ssl.create_default_context(cadata=certificate) if certificate else None
     asked = urllib.request.Request(url, data=data and data.encode(), headers=headers)
     try:
-        with urllib.request.urlopen(asked, timeout=10, context=context) as answer:
+        with urllib.request.urlopen(asked, timeout=60, context=context) as answer:
             return answer.read().decode()
     except urllib.error.HTTPError as exc:
         return "%d %s" % (exc.code, exc.reason)
@@ -164,7 +164,7 @@ def test_bodies_of_unknown_length_arrive(engine: Engine, allowed: Host) -> None:
 def f(i, where):
     import http.client, os, urllib.parse
     proxy = urllib.parse.urlsplit(os.environ["http_proxy"])
-    way = http.client.HTTPConnection(proxy.hostname, proxy.port, timeout=10)
+    way = http.client.HTTPConnection(proxy.hostname, proxy.port, timeout=60)
     pieces = (b"y" * 1000 for _ in range(100))
     way.request("POST", "http://%s/" % where, body=pieces, encode_chunked=True,
                 headers={"Transfer-Encoding": "chunked"})
@@ -381,7 +381,7 @@ def test_the_proxy_ends_with_a_server_that_is_killed(tmp_path: Path) -> None:
         proxy = psutil.Process(int(server.stdout.readline()))
         assert proxy.is_running()
         server.kill()
-    proxy.wait(10)
+    proxy.wait(60)
 
 
 def test_without_a_list_there_is_no_proxy(libraries: Environment, tmp_path: Path) -> None:

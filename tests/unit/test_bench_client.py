@@ -29,7 +29,7 @@ def serving(*answers: list[bytes]) -> Iterator[int]:
         try:
             yield server.getsockname()[1]
         finally:
-            thread.join(10)
+            thread.join(100)
 
 
 SIZED = b"HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n" + b'{"result":[49]}'

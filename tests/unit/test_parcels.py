@@ -61,7 +61,7 @@ DOCUMENTED: dict[str, object] = {
     "python": "3.11.2",
     "platform": this_platform(),
 }
-LIMIT_S = 30.0
+LIMIT_S = 100.0
 
 
 @pytest.fixture

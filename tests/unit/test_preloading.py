@@ -14,7 +14,7 @@ from fanfold_server.service.preloading import Preloading
 
 FRIDA = Actor(user_id=2, name="FRIDA", role=Role.DEVELOPER)
 GUSTAV = Actor(user_id=3, name="GUSTAV", role=Role.DEVELOPER)
-LIMIT_S = 20.0
+LIMIT_S = 100.0
 
 
 class Places:

@@ -112,7 +112,7 @@ def test_a_named_file_may_be_a_pipe(tmp_path: Path) -> None:
     writer = threading.Thread(target=pipe.write_text, args=("port = 3",), daemon=True)
     writer.start()
     assert load_settings({"data": tmp_path, "config": pipe}).port == 3
-    writer.join(10)
+    writer.join(100)
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from fanfold_server.store.writing import Writer
 from tests.unit.test_provisioning import NoJobs
 
 ADMIN = Actor(user_id=1, name="ROOT", role=Role.ADMIN)
-LIMIT_S = 30.0
+LIMIT_S = 100.0
 
 
 @pytest.fixture
