@@ -27,13 +27,11 @@ from fanfold_server.service.callbacks import Callbacks
 from fanfold_server.service.data_sources import DataSources
 from fanfold_server.service.library import Library
 from fanfold_server.service.network import ScriptNetworks
-from fanfold_server.settings import Settings, SettingsError
+from fanfold_server.settings import MIB, Settings, SettingsError
 from fanfold_server.state import make_access, make_library, make_secrets, make_sources, open_state
 from fanfold_server.store.sql import Store
 from fanfold_server.vouching import open_verifiers
 from fanfold_server.workshop import make_networks
-
-MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

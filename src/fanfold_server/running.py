@@ -5,11 +5,8 @@ A part of `compose`. A server has all of it; an agent, what claims parts of jobs
 
 from __future__ import annotations
 
-import os
-import secrets
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,9 +14,6 @@ from typing import Any
 
 import structlog
 
-from fanfold_server.engine.local import LocalEngine
-from fanfold_server.engine.port import Answerer, Warmer
-from fanfold_server.engine.sandbox import Sandbox
 from fanfold_server.environments.folders import Folders
 from fanfold_server.environments.shelf import BuiltShelf
 from fanfold_server.http.apply import RunRoute
@@ -28,33 +22,26 @@ from fanfold_server.http.run_document import openapi_paths
 from fanfold_server.http.surface import Environments
 from fanfold_server.model.apply import ServiceLevel
 from fanfold_server.model.callback import Hosts
-from fanfold_server.model.environment import Warm
 from fanfold_server.rows.opening import Rows
 from fanfold_server.service.access import Access
-from fanfold_server.service.applying import Applying, Caps
-from fanfold_server.service.asking import Asking
+from fanfold_server.service.applying import Caps
 from fanfold_server.service.carrying import Carrying
-from fanfold_server.service.datastore_asks import DatastoreAsks
 from fanfold_server.service.datastores import DatastoreLimits, Datastores
 from fanfold_server.service.delivering import AT_ONCE, Deliverer
-from fanfold_server.service.dispatching import Dispatcher
 from fanfold_server.service.housekeeping import Housekeeping
 from fanfold_server.service.jobs import Jobs
 from fanfold_server.service.library import Library
 from fanfold_server.service.preloading import Preloading
 from fanfold_server.service.provisioning import Provisioning
-from fanfold_server.service.relaying import Relaying
-from fanfold_server.service.stopping import Stopping
 from fanfold_server.service.submitting import Submitting
 from fanfold_server.service.tables import Tables
 from fanfold_server.service.tabling import ResultTables
-from fanfold_server.settings import Settings, SettingsError
-from fanfold_server.state import make_secrets
+from fanfold_server.settings import MIB, Settings, SettingsError
 from fanfold_server.store.blobs import FolderBlobs
 from fanfold_server.store.port import Blobs, Quota
 from fanfold_server.store.sql import Store
+from fanfold_server.working import open_answering, open_local
 from fanfold_server.workshop import (
-    engine_options,
     level_timeouts,
     make_carrying,
     make_folders,
@@ -62,8 +49,6 @@ from fanfold_server.workshop import (
     open_provisioning,
     opened_once,
 )
-
-MIB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,99 +110,81 @@ async def open_running(
         tables=tables,
     )
     datastores = _datastores(settings, store, blobs)
-    max_answer_bytes = settings.max_answer_mib * MIB
-    async with AsyncExitStack() as stack:
-        applying: Applying | Relaying
-        health: Callable[[], Mapping[str, object]]
-        warm: Callable[[], list[Warm]] = list
-        warmer: Warmer | None = None
-        if settings.agent:
-            engine = await stack.enter_async_context(
-                _open_local(
-                    settings,
-                    store,
-                    rows,
-                    blobs=blobs,
-                    datastores=datastores,
-                    sandbox=sandbox,
-                    environments=environments,
-                )
-            )
-            applying = Applying(
-                engine=engine,
-                rows=rows.source,
-                timeout_s=settings.sync_timeout_s,
-                level_timeout_s=level_timeouts(settings),
-                max_answer_bytes=max_answer_bytes,
-            )
-            health = engine.describe
-            warmer, warm = engine.pools, engine.pools.warm
-        else:
-            applying = Relaying(
-                store=store.jobs,
-                upkeep=store.jobs,
-                ledger=store.ledger,
-                blobs=blobs,
-                signals=store.signals,
-                timeout_s=settings.sync_timeout_s,
-                level_timeout_s=level_timeouts(settings),
-                max_answer_bytes=max_answer_bytes,
-                rows=rows.source,
-            )
-            health = _without_engine
-        await stack.enter_async_context(_open_deliverer(settings, store))
-        keeper = Housekeeping(
-            store=store.jobs,
-            upkeep=store.jobs,
+    async with (
+        open_answering(
+            settings,
+            store,
+            rows,
             blobs=blobs,
-            retention_days=settings.retention_days,
-            further=[datastores.tidy],
-        )
-        keeper.open()
-        stack.push_async_callback(keeper.close)
-        results = ResultTables(
-            notes=store.notes,
-            ledger=store.ledger,
-            blobs=blobs,
-            signals=store.signals,
-            files=rows.files,
-        )
-        results.open()
-        stack.push_async_callback(results.close)
-        provisioning = await stack.enter_async_context(
-            open_provisioning(settings, shelf, store.environments, warm)
-        )
+            datastores=datastores,
+            sandbox=sandbox,
+            environments=environments,
+        ) as answering,
+        _open_deliverer(settings, store),
+        _open_upkeep(settings, store, rows, blobs, datastores),
+        open_provisioning(settings, shelf, store.environments, answering.warm) as provisioning,
+    ):
         preloading = Preloading(
             environments,
-            warmer,
+            answering.warmer,
             per_user=settings.max_user_preloads,
             lifetime_s=settings.preload_lifetime_s,
         )
-        stack.callback(preloading.close)
-        yield Running(
-            environments=environments,
-            provisioning=provisioning,
-            carrying=make_carrying(settings, provisioning, shelf),
-            preloading=preloading,
-            jobs=jobs,
-            submitting=submitting,
-            datastores=datastores,
-            tables=tables,
-            runs=RunRoute(
-                access=access,
-                library=library,
+        with closing(preloading):
+            yield Running(
                 environments=environments,
-                applying=applying,
-                caps=_caps(settings),
-                strict=settings.strict,
+                provisioning=provisioning,
+                carrying=make_carrying(settings, provisioning, shelf),
+                preloading=preloading,
+                jobs=jobs,
                 submitting=submitting,
-                public_url=settings.public_url,
-                has_data=True,
-                column_frames=settings.group_frames == "columns",
-            ),
-            run_paths=openapi_paths,
-            health=health,
-        )
+                datastores=datastores,
+                tables=tables,
+                runs=RunRoute(
+                    access=access,
+                    library=library,
+                    environments=environments,
+                    applying=answering.applying,
+                    caps=_caps(settings),
+                    strict=settings.strict,
+                    submitting=submitting,
+                    public_url=settings.public_url,
+                    has_data=True,
+                    column_frames=settings.group_frames == "columns",
+                ),
+                run_paths=openapi_paths,
+                health=answering.health,
+            )
+
+
+@asynccontextmanager
+async def _open_upkeep(
+    settings: Settings, store: Store, rows: Rows, blobs: Blobs, datastores: Datastores
+) -> AsyncIterator[None]:
+    """Forget what is old, and write results of jobs as tables."""
+    keeper = Housekeeping(
+        store=store.jobs,
+        upkeep=store.jobs,
+        blobs=blobs,
+        retention_days=settings.retention_days,
+        further=[datastores.tidy],
+    )
+    results = ResultTables(
+        notes=store.notes,
+        ledger=store.ledger,
+        blobs=blobs,
+        signals=store.signals,
+        files=rows.files,
+    )
+    keeper.open()
+    try:
+        results.open()
+        try:
+            yield
+        finally:
+            await results.close()
+    finally:
+        await keeper.close()
 
 
 @asynccontextmanager
@@ -225,7 +192,7 @@ async def open_claiming(settings: Settings, store: Store, rows: Rows) -> AsyncIt
     """Open what claims and runs parts of jobs, and nothing else."""
     sandbox = opened_once(settings)
     blobs = _blobs(settings)
-    async with _open_local(
+    async with open_local(
         settings,
         store,
         rows,
@@ -235,26 +202,6 @@ async def open_claiming(settings: Settings, store: Store, rows: Rows) -> AsyncIt
         environments=_environments(settings, make_shelf(settings, sandbox)),
     ):
         yield
-
-
-@asynccontextmanager
-async def _open_local(
-    settings: Settings,
-    store: Store,
-    rows: Rows,
-    *,
-    blobs: Blobs,
-    datastores: Datastores,
-    sandbox: Callable[[], Awaitable[Sandbox]],
-    environments: Folders,
-) -> AsyncIterator[LocalEngine]:
-    """Open the engine of this machine, and what claims parts of jobs for it."""
-    asking = _asking(settings, store, rows, datastores)
-    async with (
-        _open_engine(settings, sandbox, environments, asking) as engine,
-        _open_dispatcher(settings, store, blobs, engine, environments),
-    ):
-        yield engine
 
 
 def _environments(settings: Settings, shelf: BuiltShelf) -> Folders:
@@ -302,71 +249,6 @@ def _caps(settings: Settings) -> Caps:
     )
 
 
-@asynccontextmanager
-async def _open_dispatcher(
-    settings: Settings,
-    store: Store,
-    blobs: Blobs,
-    engine: LocalEngine,
-    environments: Folders,
-) -> AsyncIterator[Dispatcher]:
-    """Claim parts of jobs, until the time has come to give them back."""
-    stopping = Stopping(store=store.settling, ledger=store.ledger, blobs=blobs)
-    dispatcher = Dispatcher(
-        agent=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
-        store=store.jobs,
-        blobs=blobs,
-        signals=store.signals,
-        engine=engine,
-        environments=environments,
-        stopping=stopping,
-        slots=settings.workers,
-        per_owner=settings.max_user_running,
-        lease_s=settings.lease_s,
-        scratch=settings.data,
-    )
-    stopping.open()
-    dispatcher.open()
-    try:
-        yield dispatcher
-    finally:
-        await dispatcher.close(settings.drain_s)
-        await stopping.close()
-
-
-@asynccontextmanager
-async def _open_engine(
-    settings: Settings,
-    sandbox: Callable[[], Awaitable[Sandbox]],
-    environments: Folders,
-    answerer: Answerer,
-) -> AsyncIterator[LocalEngine]:
-    """Start the engine of this machine."""
-    engine = LocalEngine(
-        options=engine_options(settings),
-        sandbox=await sandbox(),
-        cache=settings.data / "cache",
-        spare=environments.find(None),
-        answerer=answerer,
-    )
-    engine.open()
-    try:
-        yield engine
-    finally:
-        await engine.close()
-
-
-def _asking(settings: Settings, store: Store, rows: Rows, datastores: Datastores) -> Asking:
-    """Put together who answers what functions ask."""
-    secrets = make_secrets(store, settings)
-    return Asking(
-        rows=rows.embedded,
-        tables=store.tables,
-        notes=store.notes,
-        further={"secret": secrets.give, **DatastoreAsks(datastores).verbs},
-    )
-
-
 def _datastores(settings: Settings, store: Store, blobs: Blobs) -> Datastores:
     return Datastores(
         store.datastores,
@@ -403,7 +285,3 @@ async def _open_deliverer(settings: Settings, store: Store) -> AsyncIterator[Non
             yield
         finally:
             await deliverer.close()
-
-
-def _without_engine() -> Mapping[str, object]:
-    return {"ready": True, "agent": False}

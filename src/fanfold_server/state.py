@@ -22,7 +22,7 @@ from fanfold_server.service.library import Library
 from fanfold_server.service.passwords import Passwords
 from fanfold_server.service.secrets import Secrets
 from fanfold_server.service.tokens import AccessTokens, Verifier
-from fanfold_server.settings import Settings, SettingsError
+from fanfold_server.settings import MIB, Settings, SettingsError
 from fanfold_server.store.migrating import migrate
 from fanfold_server.store.sealing import FileSealer
 from fanfold_server.store.sql import URL, Store, StoreUnusable, open_store, postgres_url, sqlite_url
@@ -46,8 +46,6 @@ __all__ = [
     "open_probe",
     "open_state",
 ]
-
-MIB = 1024 * 1024
 
 
 @asynccontextmanager

@@ -35,11 +35,9 @@ from fanfold_server.model.environment import Environment, Maker, Warm
 from fanfold_server.model.network import Networks
 from fanfold_server.service.carrying import Carrying
 from fanfold_server.service.provisioning import Provisioning
-from fanfold_server.settings import LevelLimits, Settings, SettingsError
+from fanfold_server.settings import MIB, LevelLimits, Settings, SettingsError
 from fanfold_server.state import open_state
 from fanfold_server.store.port import EnvironmentUses
-
-MIB = 1024 * 1024
 
 
 def engine_options(settings: Settings) -> EngineOptions:

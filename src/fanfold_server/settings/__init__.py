@@ -5,12 +5,13 @@ A value comes from the command line, else from a variable `FANFOLD_…`, else fr
 `fanfold serve` and the reference page are made from `Settings`.
 """
 
-from fanfold_server.settings.settings import CONFIG_NAME, ENV_PREFIX, Settings, load_settings
+from fanfold_server.settings.settings import CONFIG_NAME, ENV_PREFIX, MIB, Settings, load_settings
 from fanfold_server.settings.types import LevelLimits, SettingsError
 
 __all__ = [
     "CONFIG_NAME",
     "ENV_PREFIX",
+    "MIB",
     "LevelLimits",
     "Settings",
     "SettingsError",

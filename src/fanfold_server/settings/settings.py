@@ -25,6 +25,9 @@ from fanfold_server.settings.workers import EnvironmentSettings, IsolationSettin
 CONFIG_NAME = "fanfold.toml"
 ENV_PREFIX = "FANFOLD_"
 
+MIB = 1024 * 1024
+"""Bytes of the unit of what is called `…_mib`."""
+
 
 class Settings(  # the fields of the last come first: help and the reference have this order
     LogSettings,
