@@ -240,11 +240,17 @@ class Pool:
             worker.taken_kib = int(message["memory_kib"])
             if message["tmp_kib"]:
                 worker.hit = space_hit(int(message["tmp_kib"]), self.zygote.limits.tmp_mib)
-            if worker.group is not None and not worker.taken_kib and worker.group.killed():
-                worker.taken_kib = worker.group.peak_kib() or self.zygote.limits.memory_mib << 10
+            if worker.run is not None:  # else nobody asks why it ended
+                self._look_at_memory(worker)
             if worker.silent:
                 self.bury(worker)
             # else: what it still sent is read first; the end of its channel follows
+
+    def _look_at_memory(self, worker: Worker) -> None:
+        """Note what a worker took if the kernel has killed it for that."""
+        group = worker.group
+        if group is not None and not worker.taken_kib and group.killed():
+            worker.taken_kib = group.peak_kib() or self.zygote.limits.memory_mib << 10
 
     def bury(self, worker: Worker) -> None:
         """Forget a worker whose process and channel have both ended."""
