@@ -296,6 +296,30 @@ def test_a_newcomers_first_mistakes_say_what_to_do(run: Run, bare: str, tmp_path
     assert "No module named 'pandas'" in lacking.stderr
 
 
+@pytest.mark.parametrize("place", [("--local",), ()], ids=["here", "there"])
+def test_a_script_in_another_encoding_is_read_as_python_reads_it(
+    run: Run, place: tuple[str, ...], tmp_path: Path
+) -> None:
+    text = "def spelled():\r\n    return 'ä'\r\n"
+    for head, encoding in (
+        ("", "utf-8-sig"),
+        ("# coding: latin-1\n", "latin-1"),
+        ("#!/usr/bin/python3\n# -*- coding: windows-1252 -*-\n", "windows-1252"),
+    ):
+        (tmp_path / "spelled.py").write_bytes((head + text).encode(encoding))
+        assert json.loads(run(*place, "spelled.py").stdout) == "ä"
+    for content, told in (
+        (text.encode("latin-1"), "spelled.py"),
+        (b"#\n#\n" + text.encode("latin-1"), "spelled.py, line 4: this is not utf-8"),
+        (b"# coding: nonsense\n", "unknown encoding"),
+        (text.encode("utf-16"), "spelled.py"),
+    ):
+        (tmp_path / "spelled.py").write_bytes(content)
+        refused = run(*place, "spelled.py", status=1).stderr
+        assert told in refused
+        assert "save it as UTF-8" in refused
+
+
 def test_a_file_is_given_to_a_server_for_the_run_alone(run: Run, server: Server) -> None:
     assert json.loads(run("seen.py", "--data", "rows.csv", *FRAME).stdout)["rows"] == 7
     with Client(server.url, username="alice", password=PASSWORD) as client:

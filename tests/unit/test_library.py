@@ -118,6 +118,13 @@ async def test_a_published_script_knows_its_function_and_digest(
     assert script.created == NOW
 
 
+async def test_a_byte_order_mark_is_no_part_of_the_text(library: Library, alice: Actor) -> None:
+    """Python passes over it at the beginning of a file, and editors of Windows write it there."""
+    plain, _ = await publish(library, alice)
+    marked, is_new = await publish(library, alice, source="\ufeff" + ONE)
+    assert (marked, is_new) == (plain, False)
+
+
 async def test_a_script_is_replaced_only_when_told(library: Library, alice: Actor) -> None:
     await publish(library, alice)
     with pytest.raises(ScriptExists, match='"overwrite": true'):

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import ast
+import re
+import textwrap
 import warnings
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, reject, settings
 from hypothesis import strategies as st
 
 from fanfold_server.model.errors import InvalidSource
+from fanfold_server.service.misplaced import find_misplaced
 from fanfold_server.service.sources import inspect_source
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))  # lone surrogates and NUL, too
@@ -133,6 +136,20 @@ def test_the_function_is_the_scripts_namesake_else_main_else_the_first(
         ("(" * 100, "never closed", (1, 100)),
         ("-" * 10_000 + "1", "nested too deeply", (1, 1)),
         ("x = " + "9" * 5000, "not valid Python", (1, 1)),
+        ("x = 1\nreturn x", "'return' outside function", (2, 1)),
+        ("class C:\n    yield", "'yield' outside function", (2, 5)),
+        ("def f():\n    return 1 + await x", "'await' outside async function", (2, 16)),
+        ("def f():\n    async with x: pass", "'await' outside async function", (2, 5)),
+        ("await x", "'await' outside function", (1, 1)),
+        ("async def g():\n    yield from x", "'yield from' inside", (2, 5)),
+        ("def f():\n    if x:\n        break", "'break' outside loop", (3, 9)),
+        ("for x in y:\n    pass\nelse:\n    continue", "'continue' not properly", (4, 5)),
+        ("while x:\n    def f():\n        break", "'break' outside loop", (3, 9)),
+        ("nonlocal x", "not allowed at module level", (1, 1)),
+        ("def f():\n    from numpy import *", "import * only allowed", (2, 5)),
+        ("import os\nfrom __future__ import annotations", "__future__ imports must", (2, 1)),
+        ("def f(a, *, a): pass", "duplicate argument 'a'", (1, 1)),
+        ("break\nreturn", "'break' outside loop (line 1, column 1)", (1, 1)),
     ],
 )
 def test_a_refusal_says_what_is_wrong_and_where(
@@ -141,6 +158,82 @@ def test_a_refusal_says_what_is_wrong_and_where(
     error = refused(source)
     assert message in error.message
     assert place(error) == at
+
+
+LEAVES = st.sampled_from(
+    [
+        "pass",
+        "return 1",
+        "break",
+        "continue",
+        "x = yield",
+        "x = yield from y",
+        "print(await y)",
+        "x: (await y) = 1",
+        "x: (yield)",
+        "nonlocal q",
+        "from os import *",
+        "from __future__ import annotations",
+        "'text'",
+        "x = lambda: (yield)",
+        "x = lambda a, *a: a",
+        "x = [lambda: (yield) for a in b]",
+        "x = (await a for a in b)",
+        "def g(a, *, b=(yield), **c): return a",
+        "async def g(a): await a",
+    ]
+)
+HEADS = st.sampled_from(
+    [
+        "def f(x):",
+        "async def f(x):",
+        "class C:",
+        "for a in b:",
+        "async for a in b:",
+        "while a:",
+        "if a:",
+        "else:",
+        "with a:",
+        "async with a:",
+        "try:",
+        "finally:",
+    ]
+)
+
+
+def indented(head: str, bodies: list[str]) -> str:
+    return head + "\n" + textwrap.indent("\n".join(bodies), " ")
+
+
+STATEMENTS = st.lists(
+    st.recursive(LEAVES, lambda s: st.builds(indented, HEADS, st.lists(s, min_size=1, max_size=3))),
+    min_size=1,
+    max_size=4,
+).map("\n".join)
+
+
+@settings(suppress_health_check=[HealthCheck.filter_too_much])
+@given(STATEMENTS)
+def test_what_is_called_misplaced_is_what_the_compiler_refuses(source: str) -> None:
+    """Nothing that could run is refused, and a word where it means nothing is always found."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        reject()
+    message = ""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            compile(tree, "<script>", "exec", dont_inherit=True)
+    except SyntaxError as exc:
+        message = exc.msg
+    found = find_misplaced(tree)
+    assert message or found is None, found
+    assert found is not None or not re.search("outside (async )?function|loop|future|\\*", message)
+
+
+def test_a_deep_text_is_looked_through() -> None:
+    assert inspect_source("def f(): pass\nx = a" + ".b" * 700, "f") == "f"
 
 
 def test_the_limit_is_in_bytes_and_named() -> None:

@@ -20,6 +20,7 @@ import click
 
 from fanfold import errors
 from fanfold.cli.talking import talk
+from fanfold.cli.texts import script_text
 from fanfold.faults import NotSendable
 from fanfold.runs import failure_of
 from fanfold.uploads import FORMS
@@ -90,7 +91,7 @@ def run(
     control = {name: value for name, value in parameters.items() if name.startswith(_CONTROL)}
     spec = {
         "name": file.stem,
-        "source": file.read_text(encoding="utf-8") + "\n",
+        "source": script_text(file) + "\n",
         "indexed": times is not None,
         "times": times or 1,
         "parameters": {n: value for n, value in parameters.items() if n not in control},

@@ -12,6 +12,7 @@ from fanfold.cli import local as here
 from fanfold.cli.jobs import ended, told
 from fanfold.cli.results import form_of, save_images, save_results, write_result
 from fanfold.cli.talking import Status, client_for, talk, with_json
+from fanfold.cli.texts import script_text
 from fanfold.client import Client
 from fanfold.faults import Detached
 from fanfold.jobs import Job
@@ -119,7 +120,7 @@ def _run_there(client: Client, script: str, *, as_json: bool, **told_: Any) -> N
             f"there is no file {script} here. A stored function is named without .py: fanfold "
             "script list; a file to start from is written by: fanfold new."
         )
-    func = Path(script).read_text(encoding="utf-8") + "\n" if _is_file(script) else script
+    func = script_text(Path(script)) + "\n" if _is_file(script) else script
     images, out = told_["images"], told_["out"]
     runs = client.using(
         raw=True,

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from fanfold.cli.talking import say, talk, with_client, with_json, write_json, write_rows
+from fanfold.cli.texts import script_text
 from fanfold.client import Client
 from fanfold.functions import is_adhoc
 from fanfold.records import Script
@@ -45,7 +46,7 @@ def push(
 ) -> None:
     """Store the function in FILE; a new text makes a new version."""
     stored = client.scripts.publish(
-        file.read_text(encoding="utf-8") + "\n",
+        script_text(file) + "\n",
         name or file.stem,
         description=description,
         is_global=is_global,
@@ -131,7 +132,7 @@ def diff(
     Without FILE and --to, the version before the current one is compared with it.
     """
     if file is not None:
-        after, label = file.read_text(encoding="utf-8"), str(file)
+        after, label = script_text(file), str(file)
     else:
         new = client.scripts.load(name, owner, newer)
         after, label = new.source, f"{name} version {new.version}"

@@ -182,6 +182,7 @@ class Library:
         """
         _check_name(name)
         _check_description(description)
+        source = source.removeprefix(sources.MARK)
         entry = sources.inspect_source(source, name, max_bytes=self._max_source_bytes)
         owner = _owner(actor, is_global=is_global)
         require_script(actor, owner, name)

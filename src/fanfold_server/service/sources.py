@@ -1,22 +1,30 @@
 """Find the function in a script's text, without ever running the text.
 
 Pure; called by `Library.publish`. Only the syntax tree is looked at: the text is never compiled to
-code, imported or executed here. What only the compiler or the run would notice (`return` outside
-a function, an unknown name) is therefore told by the run.
+code, imported or executed here. What only the run would notice, such as an unknown name, is
+therefore told by the run.
 """
 
 from __future__ import annotations
 
 import ast
 import re
+import sys
 import unicodedata
 import warnings
 from typing import Never
 
 from fanfold_server.model.errors import InvalidSource
+from fanfold_server.service.misplaced import find_misplaced
 
 MAX_BYTES = 1024 * 1024
 """How long a source text may be, in bytes of UTF-8, where nothing else is said."""
+
+MARK = "\ufeff"
+"""The byte order mark, with which some editors begin files; it is no part of the text."""
+
+_PYTHON = f"Python {sys.version_info.major}.{sys.version_info.minor}"
+"""What the text is read as, whatever the interpreter of the environment that runs it."""
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
@@ -46,7 +54,10 @@ def inspect_source(source: str, name: str, *, max_bytes: int = MAX_BYTES) -> str
     size = len(source.encode("utf-8"))
     if size > max_bytes:
         _refuse(f"The source is {size:,} bytes long; this server stores at most {max_bytes:,}.")
-    return _entry(_parse(source), name)
+    tree = _parse(source)
+    if wrong := find_misplaced(tree):
+        _refuse_wrong(wrong.message, wrong.line, wrong.column)
+    return _entry(tree, name)
 
 
 def _refuse_unstorable(source: str) -> None:
@@ -64,15 +75,13 @@ def _parse(source: str) -> ast.Module:
             warnings.simplefilter("ignore")
             return ast.parse(source, filename="<script>")
     except SyntaxError as exc:
-        line, column = max(exc.lineno or 1, 1), max(exc.offset or 1, 1)
-        message = f"The source is not valid Python: {exc.msg} (line {line}, column {column})."
-        raise InvalidSource(message, line=line, column=column) from exc
+        _refuse_wrong(exc.msg, max(exc.lineno or 1, 1), max(exc.offset or 1, 1))
     except (RecursionError, MemoryError) as exc:
         message = "The source is nested too deeply to be read."
         raise InvalidSource(message, line=1, column=1) from exc
     except (ValueError, OverflowError) as exc:
         # For one, an integer with more decimal digits than Python converts.
-        raise InvalidSource(f"The source is not valid Python: {exc}.", line=1, column=1) from exc
+        raise InvalidSource(f"The source is not valid {_PYTHON}: {exc}.", line=1, column=1) from exc
 
 
 def _entry(tree: ast.Module, name: str) -> str:
@@ -110,6 +119,11 @@ def _refuse_functionless(tree: ast.Module) -> Never:
                 value.col_offset + 1,
             )
     _refuse('The source defines no function at its top level: write one with "def".')
+
+
+def _refuse_wrong(what: str, line: int, column: int) -> Never:
+    where = f"(line {line}, column {column})"
+    _refuse(f"The source is not valid {_PYTHON}: {what} {where}.", line, column)
 
 
 def _refuse(message: str, line: int = 1, column: int = 1) -> Never:
