@@ -25,7 +25,7 @@ GREEDY = {
     "hold": "def hold():\n    return len(bytearray(400 << 20))\n",
     "spin": "def spin(i):\n    while i == 2:\n        pass\n    return i\n",
     "open_all": "def open_all():\n    held = [open('/dev/null') for _ in range(100)]\n",
-    "wait": "def wait(i=0):\n    import time\n    time.sleep(8)\n    return i\n",
+    "wait": "def wait(i=0):\n    import time\n    time.sleep(5)\n    return i\n",
 }
 
 

@@ -75,7 +75,7 @@ async def test_many_calls_that_take_too_long_do_not_give_the_run_up(engine: Loca
 
 
 async def test_time_is_counted_for_each_call_anew(engine: LocalEngine) -> None:
-    source = "import time\ndef f(i):\n    time.sleep(0.1)\n    return i\n"
+    source = "import time\ndef f(i):\n    time.sleep(0.2)\n    return i\n"
     gathered = Gathered()
-    await engine.start(_work(source, count=10, call_timeout_s=0.8), gathered).done
+    await engine.start(_work(source, count=10, call_timeout_s=1.5), gathered).done
     assert gathered.failed == []

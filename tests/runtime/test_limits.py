@@ -34,6 +34,8 @@ GROUPED = ("none", "bwrap")
 WHO = "import os\ndef f(i): return os.getuid()"
 
 HITS: dict[str, tuple[str, FailureKind, str]] = {
+    # What takes memory takes little more than the limit, and as little processor time as may be:
+    # on a slow machine, more would hit the limit of that first.
     "memory in one process": (
         "held = [bytearray(b'x') * (16 << 20) for _ in range(40)]",
         FailureKind.OUT_OF_MEMORY,
@@ -43,10 +45,10 @@ HITS: dict[str, tuple[str, FailureKind, str]] = {
         """
         for _ in range(4):
             if os.fork() == 0:
-                held = bytearray(b'x') * (120 << 20)
-                time.sleep(20)
+                held = bytearray(b'x') * (80 << 20)
+                time.sleep(100)
                 os._exit(0)
-        time.sleep(20)""",
+        time.sleep(100)""",
         FailureKind.OUT_OF_MEMORY,
         r"^out of memory: peak \d+ MiB of 256 MiB at index 2",
     ),
@@ -66,7 +68,7 @@ HITS: dict[str, tuple[str, FailureKind, str]] = {
     "threads": (
         """
         go = threading.Event()
-        for _ in range(100): threading.Thread(target=go.wait, args=(20,), daemon=True).start()""",
+        for _ in range(100): threading.Thread(target=go.wait, args=(100,), daemon=True).start()""",
         FailureKind.OUT_OF_PROCESSES,
         r"^out of processes: all 24 processes and threads are taken at index 2; can't start new",
     ),
@@ -74,13 +76,13 @@ HITS: dict[str, tuple[str, FailureKind, str]] = {
         """
         for _ in range(100):
             if os.fork() == 0:
-                time.sleep(20)
+                time.sleep(100)
                 os._exit(0)""",
         FailureKind.OUT_OF_PROCESSES,
         r"^out of processes: all 24 processes and threads are taken at index 2; \[Errno 11\]",
     ),
     "programs": (
-        "held = [subprocess.Popen(['/bin/sleep', '20']) for _ in range(100)]",
+        "held = [subprocess.Popen(['/bin/sleep', '100']) for _ in range(100)]",
         FailureKind.OUT_OF_PROCESSES,
         r"^out of processes: all 24 processes and threads are taken at index 2; \[Errno 11\]",
     ),
@@ -97,7 +99,7 @@ HITS: dict[str, tuple[str, FailureKind, str]] = {
     "many files": (
         """
         for n in range(8): open('f%d' % n, 'wb').write(b'x' * (7 << 20))
-        time.sleep(20)""",
+        time.sleep(100)""",
         FailureKind.OUT_OF_SPACE,
         r"^out of (temporary space: \d+ MiB of|space: temporary files may take) 32 MiB at index 2",
     ),
@@ -114,9 +116,9 @@ HITS["memory of a child that the kernel kills"] = (
     """
         pid = os.fork()
         if pid == 0:
-            held = mmap.mmap(-1, 600 << 20)
-            for at in range(0, 600 << 20, 4 << 20): held[at : at + (4 << 20)] = bytes(4 << 20)
-            time.sleep(20)
+            held = mmap.mmap(-1, 320 << 20)
+            held[:: 4 << 10] = bytes(320 << 8)
+            time.sleep(100)
             os._exit(0)
         if os.waitpid(pid, 0)[1]: raise RuntimeError('the child has ended')""",
     FailureKind.OUT_OF_MEMORY,
@@ -125,11 +127,11 @@ HITS["memory of a child that the kernel kills"] = (
 HITS["memory of a child that nobody waits for"] = (
     """
         if os.fork() == 0:
-            held = mmap.mmap(-1, 600 << 20)
-            for at in range(0, 600 << 20, 4 << 20): held[at : at + (4 << 20)] = bytes(4 << 20)
-            time.sleep(20)
+            held = mmap.mmap(-1, 320 << 20)
+            held[:: 4 << 10] = bytes(320 << 8)
+            time.sleep(100)
             os._exit(0)
-        time.sleep(20)""",
+        time.sleep(100)""",
     FailureKind.OUT_OF_MEMORY,
     r"^out of memory: peak \d+ MiB of 256 MiB at index 2",
 )
