@@ -5,7 +5,6 @@ succeeds does no harm: signals are number 0, writes go to files made for it, bom
 """
 
 import ctypes
-import mmap
 import os
 import resource
 import socket
@@ -17,11 +16,19 @@ import time
 LIBC = ctypes.CDLL(None, use_errno=True)
 EPERM, ENOSYS = 1, 38
 MARK = b"attacked"
-HELD_S = 10
 
 
 def attack(name, **victims):
-    return globals()[name](**victims)
+    planted = name.removesuffix("_at_the_start")
+    return globals()[name](**victims) if planted == name else _at_the_start(planted)
+
+
+def _at_the_start(name):
+    """Say what came of an attack that a file of a package has made when the interpreter started."""
+    found, error = sys.modules["planted"].found[name]
+    if error:
+        raise OSError(error)
+    return found
 
 
 def _reach(number, *args):
@@ -368,130 +375,3 @@ def make_a_user_namespace(**_):
 def become_root(setuid, **_):
     done = subprocess.run([setuid, "-u"], stdout=subprocess.PIPE, check=False)
     return True if done.stdout.strip() == b"0" and os.getuid() else None
-
-
-# --------------------------------------------------------- a package's file that runs at each start
-
-
-def read_store_at_the_start(**_):
-    return _at_the_start("read_store")
-
-
-def read_public_file_at_the_start(**_):
-    return _at_the_start("read_public_file")
-
-
-def write_others_script_at_the_start(**_):
-    return _at_the_start("write_others_script")
-
-
-def write_site_packages_at_the_start(**_):
-    return _at_the_start("write_site_packages")
-
-
-def write_var_tmp_at_the_start(**_):
-    return _at_the_start("write_var_tmp")
-
-
-def open_the_servers_memory_at_the_start(**_):
-    return _at_the_start("open_the_servers_memory")
-
-
-def signal_the_server_at_the_start(**_):
-    return _at_the_start("signal_the_server")
-
-
-def connect_to_the_server_at_the_start(**_):
-    return _at_the_start("connect_to_the_server")
-
-
-def make_a_vsock_at_the_start(**_):
-    return _at_the_start("make_a_vsock")
-
-
-def reach_io_uring_at_the_start(**_):
-    return _at_the_start("reach_io_uring")
-
-
-def _at_the_start(name):
-    """Say what came of an attack that a file of the environment has made long ago."""
-    found, error = sys.modules["planted"].found[name]
-    if error:
-        raise OSError(error)
-    return found
-
-
-# -------------------------------------------------------------------------------------------- bombs
-
-
-def fork_bomb(**_):
-    made = 0
-    for _ in range(300):
-        try:
-            if os.fork() == 0:
-                time.sleep(20)
-                os._exit(0)
-        except OSError:
-            break
-        made += 1
-    return made if made == 300 else None
-
-
-def take_memory(memory_mib, **_):
-    held = []
-    try:
-        for _ in range(2 * memory_mib // 16):
-            held.append(bytearray(b"x") * (16 << 20))
-    except MemoryError:
-        return None
-    _hold()
-    return len(held)
-
-
-def take_shared_memory(memory_mib, **_):
-    return _fill(2 * memory_mib)
-
-
-def take_memory_in_children(memory_mib, **_):
-    share = memory_mib * 6 // 10
-    for _ in range(4):
-        if os.fork() == 0:
-            held = bytearray(b"x") * (share << 20)
-            _hold()
-            os._exit(0 if held else 1)
-    return sum(os.wait()[1] == 0 for _ in range(4)) == 4 or None
-
-
-def _fill(mib):
-    held = mmap.mmap(-1, mib << 20)
-    for at in range(0, mib << 20, 1 << 20):
-        held[at : at + (1 << 20)] = b"x" * (1 << 20)
-    _hold()
-    return mib
-
-
-def _hold():
-    """Keep what was taken until somebody ends this process; after a while, nobody will."""
-    time.sleep(HELD_S)
-
-
-def write_a_large_file(file_mib, **_):
-    with open("large", "wb") as file:
-        for _ in range(file_mib + 8):
-            file.write(b"x" * (1 << 20))
-    return True
-
-
-def write_many_files(tmp_mib, **_):
-    for n in range(tmp_mib // 8 + 2):
-        with open("f%d" % n, "wb") as file:
-            file.write(b"x" * (8 << 20))
-    _hold()  # what is not kept has taken nothing
-    return True
-
-
-def open_many_files(files, **_):
-    held = []
-    for _ in range(files + 10):
-        held.append(os.open("/dev/null", os.O_RDONLY))
-    return True

@@ -41,7 +41,7 @@ ROOT = Path(__file__).parents[2]
 NOBODY = 65_534
 MEMORY_MIB, FILE_MIB, TMP_MIB, FILES, PROCESSES = 384, 16, 48, 256, 64
 GONE_WITHIN_S = 3.0
-SOURCES = ("attacker.py", "outbound.py", "remains.py")
+SOURCES = ("attacker.py", "outbound.py", "remains.py", "bombs.py")
 LIST = "_with_a_list"
 LEFT = ("leave_a_daemon", "leave_a_daemon_and_kill_the_zygote")
 

@@ -1,4 +1,4 @@
-"""Attacks on what the call before has left: the third part of the script, see `attacker`."""
+"""Attacks on what the call before has left: a part of the script, see `attacker`."""
 
 import os
 
