@@ -285,13 +285,15 @@ def _check_names(signature: Signature, positional: int, arguments: Mapping[str, 
     places = [p for p in signature.parameters if p.by_position]
     if positional > len(places) and not signature.takes_any_number:
         takes = f"takes {len(places)} positional argument{'s' if len(places) != 1 else ''}"
-        _refuse(signature, positional, f"{takes} but {positional} was given", "")
+        text = f"{takes} but {positional} was given"
+        _refuse(signature, positional, text, "", is_about_first=True)
     filled = {p.name for p in places[:positional]}
     for name in arguments:
         found = next((p for p in signature.parameters if p.name == name), None)
         is_free = found is None or (found.name in filled and not found.by_name)
         if found is not None and found.name in filled and found.by_name:
-            _refuse(signature, positional, f"got multiple values for argument {name!r}", name)
+            text = f"got multiple values for argument {name!r}"
+            _refuse(signature, positional, text, name, is_about_first=True)
         if is_free and not signature.takes_any_name:
             _refuse(signature, positional, f"got an unexpected keyword argument {name!r}", name)
     missing = [
@@ -352,14 +354,24 @@ class _Refused(Exception):
         self.refusal = refusal
 
 
-def _refuse(signature: Signature, positional: int, text: str, argument: str) -> None:
+def _refuse(
+    signature: Signature, positional: int, text: str, argument: str, *, is_about_first: bool = False
+) -> None:
+    """Raise what Python says, and beside it what would be right."""
     takes = [
         f"{p.name}={p.written}" if p.written else p.name
         for p in signature.given(positional)
         if p.name != GENERATOR
     ]
-    tail = f" (its arguments: {', '.join(takes)})" if takes else " (it has no arguments to give)"
-    raise _Refused(Refusal(f"TypeError: {signature.function}() {text}{tail}", argument))
+    if signature.takes_any_name:
+        takes.append("any other" if takes else "any")
+    told = ["the run itself gives the first, its index or its rows"] if is_about_first else []
+    if takes:
+        told.append(f"its arguments: {', '.join(takes)}")
+    elif not told:
+        told.append("it has no arguments to give")
+    message = f"TypeError: {signature.function}() {text} ({'; '.join(told)})"
+    raise _Refused(Refusal(message, argument))
 
 
 def _listed(words: list[str]) -> str:

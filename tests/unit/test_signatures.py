@@ -113,10 +113,28 @@ def test_the_words_are_pythons_and_the_arguments_are_named(
     assert said.startswith(f"TypeError: {raised.value}")
 
 
-def test_what_would_be_right_stands_beside_it() -> None:
-    said = check("def f(i, points=1000, rng=None):\n    return 0\n", 1, point=3)
+@pytest.mark.parametrize(
+    ("head", "arguments", "told"),
+    [
+        ("i, points=1000, rng=None", {"point": 3}, "its arguments: points=1000"),
+        ("i", {"point": 3}, "it has no arguments to give"),
+        ("", {}, "the run itself gives the first, its index or its rows"),
+        ("*, x", {}, "the run itself gives the first, its index or its rows; its arguments: x"),
+        ("i", {"i": 3}, "the run itself gives the first, its index or its rows"),
+        (
+            "i, **k",
+            {"i": 3},
+            "the run itself gives the first, its index or its rows; its arguments: any",
+        ),
+        ("i, x, **k", {}, "its arguments: x, any other"),
+    ],
+)
+def test_what_would_be_right_stands_beside_it(
+    head: str, arguments: dict[str, Any], told: str
+) -> None:
+    said = check(f"def f({head}):\n    return 0\n", 1, **arguments)
     assert said is not None
-    assert said.endswith("(its arguments: points=1000)")
+    assert said.endswith(f" ({told})")
 
 
 def test_the_generator_need_not_be_given() -> None:
