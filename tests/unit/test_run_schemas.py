@@ -294,3 +294,22 @@ def test_what_is_wrong_within_a_condition_is_named_with_its_place(
 def test_a_nul_is_refused_in_words() -> None:
     with pytest.raises(InvalidField, match="it should have no NUL character"):
         _read("index-apply", times=3, comments="a\0b")
+
+
+@pytest.mark.parametrize(
+    ("verb", "members", "told"),
+    [
+        ("index-apply", {"Times": 3}, 'is missing; did you mean it by "Times"?'),
+        ("index-apply", {"time": 3, "parallel": 2}, 'is missing; did you mean it by "time"?'),
+        ("group-apply", {"input": "x", "group_by": "y"}, 'did you mean it by "group_by"?'),
+        ("index-apply", {"parallel": 2}, "is missing."),
+        ("index-apply", {f"time{n}": n for n in range(60)}, "is missing."),
+    ],
+)
+def test_a_member_that_is_missing_is_recognised_by_a_slip(
+    verb: str, members: dict[str, Any], told: str
+) -> None:
+    """What does not exist is tolerated; so a slip is told by what it left out."""
+    with pytest.raises(InvalidField) as refused:
+        _read(verb, **members)
+    assert refused.value.message.endswith(told)

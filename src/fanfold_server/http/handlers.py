@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 
 from fanfold_server.http.answers import Json
 from fanfold_server.http.errors import error_body, error_headers, status_of
-from fanfold_server.http.queries import no_such, shortened
+from fanfold_server.http.queries import missing, no_such, shortened
 from fanfold_server.http.strict import BEYOND, NO_NUL
 from fanfold_server.model.errors import (
     BodyTooLarge,
@@ -141,7 +141,7 @@ def complaint(error: dict[str, Any], members: Sequence[str]) -> str:
     """Say what is wrong with a member, as the rest of a sentence."""
     match error["type"]:
         case "missing":
-            return "is missing."
+            return missing(str(error["loc"][-1]), error["input"])
         case "extra_forbidden":
             return no_such(str(error["loc"][-1]), members)
         case "string_pattern_mismatch" if error["ctx"]["pattern"] == NO_NUL:

@@ -22,6 +22,7 @@ OWN: Final = "/api/"
 """Below this everything is fanfold's own."""
 
 _SHOWN_CHARACTERS: Final = 60
+_COMPARED_MEMBERS: Final = 50
 
 
 def declared(dependant: Dependant) -> dict[str, bool]:
@@ -89,3 +90,17 @@ def no_such(name: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(name[:_SHOWN_CHARACTERS], known, n=1)
     guess = f'; did you mean "{near[0]}"?' if near else "."
     return f"does not exist; there are {', '.join(known)}{guess}"
+
+
+def missing(name: str, given: object) -> str:
+    """Say that a member is missing, and as what it may have been meant.
+
+    Args:
+        given: the object that lacks it.
+    """
+    others = list(map(str, given)) if isinstance(given, dict) else []
+    if len(others) > _COMPARED_MEMBERS:  # to compare takes time
+        others = []
+    names = {other[:_SHOWN_CHARACTERS].lower(): shortened(other) for other in others}
+    near = difflib.get_close_matches(name.lower(), names, n=1)
+    return f'is missing; did you mean it by "{names[near[0]]}"?' if near else "is missing."
