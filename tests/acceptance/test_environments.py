@@ -16,7 +16,6 @@ import pytest
 
 from tests.acceptance.conftest import Caller, Server, run_fanfold, serving
 from tests.acceptance.processes import until, zygotes
-from tests.folders import reachable_folder
 
 SEEN_WITHIN_S = 100.0
 WHERE = """
@@ -37,13 +36,6 @@ def where(i=0):
 
 
 @pytest.fixture(scope="module")
-def prefixes() -> Iterator[Path]:
-    """A directory for environments that the user ids of workers can reach, unlike pytest's own."""
-    with reachable_folder() as folder:
-        yield folder
-
-
-@pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     variables = {"PYTHONSTARTUP": "/nowhere", "LD_BIND_NOW": "1", "SECRET_OF_OURS": "1"}
     folder = tmp_path_factory.mktemp("environments")
@@ -58,17 +50,17 @@ def frida(frida: Caller) -> Caller:
 
 
 @pytest.fixture(scope="module")
-def plain(server: Server, prefixes: Path) -> Path:
+def plain(server: Server, place: Path) -> Path:
     """A virtual environment without anything, registered as "plain" while the server runs."""
-    prefix = _make_venv(prefixes / "a venv")
+    prefix = _make_venv(place / "a venv")
     _register(server, "plain", prefix)
     return prefix
 
 
 @pytest.fixture(scope="module")
-def conda(server: Server, prefixes: Path) -> Path:
+def conda(server: Server, place: Path) -> Path:
     """What tells a conda prefix is its history."""
-    prefix = _make_venv(prefixes / "miniconda" / "envs" / "geo")
+    prefix = _make_venv(place / "miniconda" / "envs" / "geo")
     history = prefix / "conda-meta" / "history"
     history.parent.mkdir()
     history.write_text("")
@@ -235,9 +227,9 @@ def test_an_import_that_the_environment_lacks_is_the_scripts_error(frida: Caller
 
 
 def test_an_interpreter_that_cannot_start_is_told_with_its_last_words(
-    server: Server, frida: Caller, prefixes: Path
+    server: Server, frida: Caller, place: Path
 ) -> None:
-    prefix = prefixes / "broken"
+    prefix = place / "broken"
     (prefix / "bin").mkdir(parents=True)
     python = prefix / "bin" / "python"
     python.write_text("#!/bin/sh\necho 'not today' >&2\nexit 3\n")
@@ -253,10 +245,8 @@ def test_an_interpreter_that_cannot_start_is_told_with_its_last_words(
     assert frida.do_eval("where").status_code == 200
 
 
-def test_an_environment_that_is_gone_is_unknown(
-    server: Server, frida: Caller, prefixes: Path
-) -> None:
-    prefix = _make_venv(prefixes / "passing")
+def test_an_environment_that_is_gone_is_unknown(server: Server, frida: Caller, place: Path) -> None:
+    prefix = _make_venv(place / "passing")
     _register(server, "passing", prefix)
     assert _run(frida, "where", "passing").status_code == 200
     shutil.rmtree(prefix)
@@ -268,10 +258,10 @@ def test_an_environment_that_is_gone_is_unknown(
 
 
 def test_a_name_can_be_pointed_elsewhere_while_its_old_runs_go_on(
-    server: Server, frida: Caller, prefixes: Path
+    server: Server, frida: Caller, place: Path
 ) -> None:
     """What has begun ends where it began; what begins then runs in the new one."""
-    old, new = _make_venv(prefixes / "v1"), _make_venv(prefixes / "v2")
+    old, new = _make_venv(place / "v1"), _make_venv(place / "v2")
     source = """
 def slow(i=0, pause_s=0):
     import sys, time

@@ -1,5 +1,6 @@
 import re
 import subprocess
+from collections import Counter
 
 import pytest
 
@@ -42,6 +43,13 @@ def test_every_room_of_the_server_is_on_the_map() -> None:
     files = [path.name for path in server.glob("*.py") if not path.name.startswith("__")]
     page = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
     assert [name for name in rooms + files if f"`{name}`" not in page] == []
+
+
+def test_the_changelog_tells_nothing_twice() -> None:
+    """Where two add to one place, a merge keeps both sides, and may keep what they share twice."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    entries = Counter(re.findall(r"^- (.+)", text, re.MULTILINE))
+    assert [entry for entry, count in entries.items() if count > 1] == []
 
 
 def test_no_file_names_a_registry_or_a_path_of_this_machine() -> None:
