@@ -25,6 +25,7 @@ from fanfold_server.service.access import Access
 from fanfold_server.service.auditing import Auditing
 from fanfold_server.service.callbacks import Callbacks
 from fanfold_server.service.data_sources import DataSources
+from fanfold_server.service.figures import Figures, Lag
 from fanfold_server.service.library import Library
 from fanfold_server.service.network import ScriptNetworks
 from fanfold_server.settings import MIB, Settings, SettingsError
@@ -69,6 +70,12 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
             stack.callback(log.flush)
         auditing = Auditing(store.audit, days=settings.audit_days)
         stack.push_async_callback(auditing.close)
+        lag = Lag()
+        lag.open()
+        stack.callback(lag.close)
+        figures = Figures(
+            version=version("fanfold"), engine=running.figures, ledger=store.ledger, lag=lag
+        )
         surface = Surface(
             access=access,
             auditing=auditing,
@@ -79,6 +86,7 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
             library=library,
             environments=running.environments,
             health=_health(running),
+            figures=figures.collect,
             public_url=settings.public_url.rstrip("/") if settings.public_url else None,
             jobs=running.jobs,
             submitting=running.submitting,

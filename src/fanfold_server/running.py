@@ -22,6 +22,7 @@ from fanfold_server.http.run_document import openapi_paths
 from fanfold_server.http.surface import Environments
 from fanfold_server.model.apply import ServiceLevel
 from fanfold_server.model.callback import Hosts
+from fanfold_server.model.metric import Family
 from fanfold_server.rows.opening import Rows
 from fanfold_server.service.access import Access
 from fanfold_server.service.applying import Caps
@@ -67,6 +68,7 @@ class Running:
         runs: answers the run routes.
         run_paths: writes the OpenAPI path items of what `runs` answers.
         health: the members that `GET /health` adds to those of every server, "ready" among them.
+        figures: what operators watch of the engine; none without one.
     """
 
     environments: Environments
@@ -80,6 +82,7 @@ class Running:
     runs: RunApp
     run_paths: Callable[[], Mapping[str, Any]]
     health: Callable[[], Mapping[str, object]]
+    figures: Callable[[], list[Family]]
 
 
 @asynccontextmanager
@@ -154,6 +157,7 @@ async def open_running(
                 ),
                 run_paths=openapi_paths,
                 health=answering.health,
+                figures=answering.figures,
             )
 
 

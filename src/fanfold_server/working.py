@@ -17,6 +17,7 @@ from fanfold_server.engine.port import Answerer, Warmer
 from fanfold_server.engine.sandbox import Sandbox
 from fanfold_server.environments.folders import Folders
 from fanfold_server.model.environment import Warm
+from fanfold_server.model.metric import Family
 from fanfold_server.rows.opening import Rows
 from fanfold_server.service.applying import Applying
 from fanfold_server.service.asking import Asking
@@ -37,13 +38,14 @@ class Answering:
     """Who runs what a caller waits for: this server's engine, or agents elsewhere.
 
     Attributes:
-        health: as in `Running`.
+        health, figures: as in `Running`.
         warmer: keeps interpreters started; None: there are none here.
         warm: lists the environments that are started.
     """
 
     applying: Applying | Relaying
     health: Callable[[], Mapping[str, object]]
+    figures: Callable[[], list[Family]] = list
     warmer: Warmer | None = None
     warm: Callable[[], list[Warm]] = list
 
@@ -94,6 +96,7 @@ async def open_answering(
         yield Answering(
             applying=applying,
             health=engine.describe,
+            figures=engine.figures,
             warmer=engine.pools,
             warm=engine.pools.warm,
         )

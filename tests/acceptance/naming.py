@@ -33,6 +33,7 @@ PATH_MEMBERS: dict[str, tuple[str, ...]] = {
     "/api/v1/secrets": (),
     "/api/v1/secrets/{name}": (SECRET,),
     "/api/v1/secrets/{name}/grants/{script}": (SECRET, SCRIPT_TOO),
+    "/metrics": (),  # for administrators, of the whole server
     "/api/v1/audit": (),  # for administrators, who may know of everything
     "/api/v1/network-grants": (),  # for administrators, likewise
     "/api/v1/network-grants/{owner}/{name}": (ACCOUNT, SCRIPT),

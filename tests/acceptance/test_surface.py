@@ -35,6 +35,7 @@ PATHS = {
     "/omlusers/api/oauth2/v1/revoke": {"post"},
     "/api/v1/tokens": {"get", "post"},
     "/api/v1/audit": {"get"},
+    "/metrics": {"get"},
     "/api/v1/secrets": {"get"},
     "/api/v1/secrets/{name}": {"put", "delete"},
     "/api/v1/secrets/{name}/grants/{script}": {"put", "delete"},

@@ -12,6 +12,7 @@ from fanfold_server.model.errors import DiskFull, QuotaExceeded
 from fanfold_server.model.job import JobLine, JobState
 from fanfold_server.store.port import (
     JobFilter,
+    Queue,
     Quota,
     Signal,
 )
@@ -214,6 +215,21 @@ async def test_a_queued_job_knows_how_many_calls_are_before_it(store: Store) -> 
     found = await store.ledger.job(job.id, owner=None)
     assert found is not None
     assert found.ahead == 8
+
+
+async def test_the_queue_is_summed_up_for_all_owners(store: Store) -> None:
+    nothing = await store.ledger.queue(now=at(0))
+    assert nothing == Queue(queued=0, running=0, oldest=None, leases=0)
+    await submit(store.jobs, times=2, degree=2)
+    await claim(store.jobs, wanted=2)
+    await submit(store.jobs, owner="BOB", after_s=3)
+    await submit(store.jobs, after_s=5)
+    gone = await submit(store.jobs, after_s=1)
+    await store.jobs.cancel(gone.id, None, now=at(6))
+    summed = await store.ledger.queue(now=at(1))
+    assert summed == Queue(queued=2, running=1, oldest=at(3), leases=2)
+    later = await store.ledger.queue(now=at(100))
+    assert later.leases == 0
 
 
 async def test_signals_follow_what_happens(store: Store) -> None:

@@ -24,11 +24,13 @@ from fanfold_server.engine.pools import Pools
 from fanfold_server.engine.port import Answerer, Ask, Recorder, Work
 from fanfold_server.engine.running import LocalRun
 from fanfold_server.engine.sandbox import Sandbox
+from fanfold_server.engine.tally import Tally, figures
 from fanfold_server.engine.texts import Forged
 from fanfold_server.engine.verdicts import lost, named, never_begun, timed_out
 from fanfold_server.engine.worker import Owner, State, Worker, end_frame, lease_frame
 from fanfold_server.model.environment import Environment
 from fanfold_server.model.errors import EngineUnavailable, Overloaded, RunTimedOut, ShuttingDown
+from fanfold_server.model.metric import Family
 from fanfold_server.model.outcome import Failed, Outcome, Values
 
 LEASE_US = 10_000
@@ -84,6 +86,7 @@ class LocalEngine:
         self._runs: dict[int, LocalRun] = {}
         self._draining = Draining()
         self._costs = Costs()
+        self._tally = Tally()
         self._worker_numbers = itertools.count(1)
         self._run_numbers = itertools.count(1)
         self._queued = 0
@@ -111,6 +114,7 @@ class LocalEngine:
         if self._closing:
             raise ShuttingDown
         if self._queued >= self._options.max_queued_runs:
+            self._tally.refused += 1
             raise Overloaded(
                 f"{self._queued} runs are waiting, which is this server's limit; try again later"
             )
@@ -128,6 +132,7 @@ class LocalEngine:
             stop=self._end_run,
         )
         self._runs[run.number] = run
+        self._tally.runs += 1
         pool = self._pools.of(work)
         if pool is not None:
             self._enqueue(pool, run)
@@ -154,6 +159,10 @@ class LocalEngine:
             "busy": self._pools.busy,
             "runs": len(self._runs),
         }
+
+    def figures(self) -> list[Family]:
+        """Return what operators watch."""
+        return figures(self._pools, self._tally, runs=len(self._runs), queued=self._queued)
 
     @property
     def pools(self) -> Pools:
@@ -406,7 +415,10 @@ class LocalEngine:
 
     def _retry(self, run: LocalRun, worker: Worker) -> None:
         held: list[tuple[Lease, int]] = [(h.lease, h.done) for h in worker.held]
+        before = run.leases.left
         convicted = run.leases.lost(held, convict=worker.is_guilty)
+        if held:
+            self._tally.note_death(worker, retried=run.leases.left - before)
         run.lost_in_a_row += not worker.is_guilty
         if convicted is not None:
             limit_s = run.call_timeout_s

@@ -17,6 +17,7 @@ from fanfold_server.http import (
     auth,
     jobs,
     jobs_oml,
+    metrics,
     oml,
     oml_preload,
     pages,
@@ -34,6 +35,7 @@ from fanfold_server.http import sources as source_routes
 from fanfold_server.http import tables as table_routes
 from fanfold_server.http import tokens as token_routes
 from fanfold_server.http.access_log import Served
+from fanfold_server.http.counting import Requests
 from fanfold_server.http.documents import Documents
 from fanfold_server.http.front import Front, RunApp
 from fanfold_server.http.handlers import add_handlers
@@ -46,6 +48,7 @@ _ROUTERS = (
     audit.router,
     secret_routes.router,
     network_routes.router,
+    metrics.router,
     scripts.router,
     oml.router,
     pages.router,
@@ -101,6 +104,8 @@ def build_app(
     add_handlers(app, [route for router in routers for route in router.routes])
     version = distribution_version("fanfold")
     app.state.surface = surface
+    requests = Requests()
+    app.state.requests = requests
     app.state.documents = Documents(
         lambda: describe(app, version=version, run_paths=run_paths(), public_url=surface.public_url)
     )
@@ -112,5 +117,6 @@ def build_app(
         max_table_bytes=max_table_bytes,
         trust_forwarded=trust_forwarded,
         record=record,
+        count=requests.count,
         note=surface.auditing.note,
     )

@@ -19,17 +19,18 @@ What the apps behind it find in the scope, and leave there:
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import time
 import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
-from itertools import count
 from typing import Any, Final, NamedTuple
 
 import structlog
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from fanfold_server.http.access_log import Served
+from fanfold_server.http.counting import ELSEWHERE
 from fanfold_server.http.errors import error_body, error_headers, status_of
 from fanfold_server.http.headers import JSON_TYPE, SECURITY_HEADERS, V1_HEADERS, Headers
 from fanfold_server.http.heads import Message, Receive, check_head, read_head, within
@@ -51,6 +52,11 @@ RunApp = Callable[[Scope, Receive, "Answer"], Awaitable[None]]
 RUN_VERBS: Final = frozenset({"do-eval", "index-apply", "table-apply", "row-apply", "group-apply"})
 _VERSIONS: Final = "/oml/api/py-scripts/v"
 _VERSIONS_LENGTH: Final = len(_VERSIONS)
+_RUN_ROUTES: Final = {
+    (version, verb): f"/oml/api/py-scripts/{version}/{verb}/{{scriptName}}"
+    for version in ("v1", "v2")
+    for verb in RUN_VERBS
+}
 _V1: Final = "/oml/api/py-scripts/v1"
 _TABLES: Final = "/api/v1/tables/"
 _ENVIRONMENTS: Final = "/api/v1/environments/"
@@ -71,6 +77,10 @@ class RunPath(NamedTuple):
     owner: str | None
 
 
+def _uncounted(route: str, method: str, status: int, elapsed_s: float) -> None:
+    pass
+
+
 class Front:
     """Lets requests in; see the module's docstring.
 
@@ -82,6 +92,7 @@ class Front:
         max_table_bytes: that of a table that is loaded, or an environment, if it is longer.
         trust_forwarded: take scheme and host from the headers of a proxy.
         record: notes a request that is over; None for no access log.
+        count: counts it, by its route, method, status and time in seconds.
         note: notes who changed what, or was refused, for the audit log.
     """
 
@@ -95,6 +106,7 @@ class Front:
         max_table_bytes: int = 0,
         trust_forwarded: bool = False,
         record: Callable[[Served], None] | None = None,
+        count: Callable[[str, str, int, float], None] = _uncounted,
         note: Callable[[Event], None] | None = None,
     ) -> None:
         self._runs = runs
@@ -105,9 +117,10 @@ class Front:
         self._max_table_bytes = max(max_table_bytes, max_body_bytes)
         self._trust_forwarded = trust_forwarded
         self._record = record
+        self._count = count
         self._note = note
         self._log = structlog.get_logger("fanfold_server.http")
-        self._new_id = count(1).__next__
+        self._new_id = itertools.count(1).__next__
         self._id_prefix = os.urandom(4).hex() + "-"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -126,6 +139,7 @@ class Front:
         method = scope["method"]
         scope = self._as_meant(scope)
         path = scope["path"]
+        run: RunPath | None = None
         answer = Answer(send, (b"x-request-id", request_id.encode()), cycle)
         try:
             check_head(scope, hosts)
@@ -154,8 +168,9 @@ class Front:
             answer.complete(path, is_head=method == "HEAD")
             await self._refuse(exc, answer, request_id, path)
         finally:
+            elapsed_s = time.perf_counter() - started
+            self._count(_route(scope, run), method, answer.status, elapsed_s)
             if self._record is not None:
-                elapsed_s = time.perf_counter() - started
                 user = scope.get("fanfold.user")
                 self._record(Served(request_id, method, sent_path, answer.status, elapsed_s, user))
             if self._note is not None and (method not in _READS or answer.status in _REFUSED):
@@ -265,6 +280,14 @@ class Answer:
         elif self._is_head:
             message = {**message, "body": b""}
         await self._send(message)
+
+
+def _route(scope: Scope, run: RunPath | None) -> str:
+    """Say which route it was, as the OpenAPI document has it."""
+    if run is not None:
+        return _RUN_ROUTES[run.version, run.verb]
+    route = scope.get("route")
+    return ELSEWHERE if route is None else str(route.path)
 
 
 def _event(scope: Scope, method: str, status: int, request_id: str) -> Event:

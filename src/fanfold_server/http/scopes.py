@@ -43,6 +43,7 @@ RULES: Final[tuple[tuple[str, Needed, Needed], ...]] = (
     ("/api/v1/tokens", LOGIN, LOGIN),
     ("/api/v1/secrets", Scope.PUBLISH, Scope.PUBLISH),
     ("/api/v1/audit", Scope.ADMIN, Scope.ADMIN),
+    ("/metrics", Scope.METRICS, LOGIN),
     ("/api/v1/network-grants", Scope.ADMIN, Scope.ADMIN),
     *((path, Scope.RUN, Scope.RUN) for path in _JOBS),
     ("/oml/api/py-scripts", ANY, Scope.RUN),

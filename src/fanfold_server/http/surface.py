@@ -5,7 +5,7 @@ as parameters of the types `SurfaceOf` and `Caller`.
 """
 
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Protocol
 
@@ -20,6 +20,7 @@ from fanfold_server.http.scopes import check, check_script, needed
 from fanfold_server.http.strict import StrictRequest
 from fanfold_server.model.actor import Actor
 from fanfold_server.model.errors import Unauthenticated
+from fanfold_server.model.metric import Family
 from fanfold_server.rows.port import Probe
 from fanfold_server.service.access import Access
 from fanfold_server.service.auditing import Auditing
@@ -55,6 +56,10 @@ class Sources:
     probe: Probe
 
 
+async def _no_figures() -> list[Family]:
+    return []
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surface:
     """Everything behind the routes. What is None has no routes.
@@ -67,6 +72,7 @@ class Surface:
         library: the script repository.
         environments: what `…/envs` lists.
         health: what `GET /health` says; called for each such request, so it has to be quick.
+        figures: what `GET /metrics` says beside the requests.
         public_url: scheme, host and port for links, without a slash at the end; None: the
             request's own.
         jobs: what runs while nobody waits.
@@ -88,6 +94,7 @@ class Surface:
     library: Library
     environments: Environments
     health: Callable[[], Mapping[str, object]]
+    figures: Callable[[], Awaitable[list[Family]]] = _no_figures
     public_url: str | None = None
     jobs: Jobs | None = None
     submitting: Submitting | None = None

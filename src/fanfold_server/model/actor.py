@@ -27,12 +27,13 @@ class Scope(StrEnum):
     """What an access token is good for; reading is part of each.
 
     `run` runs functions and sees to their jobs; `publish` stores and grants scripts and tables;
-    `admin` does what only administrators may.
+    `admin` does what only administrators may; `metrics` is for an administrator's monitoring.
     """
 
     RUN = "run"
     PUBLISH = "publish"
     ADMIN = "admin"
+    METRICS = "metrics"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
-from fanfold_server.model.actor import AccessToken, Actor, Scope, account_name
+from fanfold_server.model.actor import AccessToken, Actor, Role, Scope, account_name
 from fanfold_server.model.errors import (
     Forbidden,
     InvalidField,
@@ -177,9 +177,13 @@ def require(actor: Actor, scope: Scope) -> None:
     """Check that the actor may do what a scope stands for.
 
     Raises:
-        Forbidden: the token has not this scope; or the scope is `admin`, and the account is none.
+        Forbidden: the token has not this scope; or it is for administrators, and the
+            account is none.
     """
-    if scope is Scope.ADMIN and not actor.is_admin:
+    is_refused = (scope is Scope.ADMIN and not actor.is_admin) or (
+        scope is Scope.METRICS and actor.role is not Role.ADMIN
+    )
+    if is_refused:
         raise Forbidden("This is for administrators alone.")
     if actor.scopes is not None and scope not in actor.scopes:
         has = ", ".join(sorted(actor.scopes))

@@ -95,6 +95,16 @@ class Usage:
     stored_bytes: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queue:
+    """What there is to do, of all accounts; `oldest`: since when there is a queued job."""
+
+    queued: int
+    running: int
+    oldest: datetime | None
+    leases: int
+
+
 class Ledger(Protocol):
     """Reads what is recorded. Each method sees one moment; pages of several calls do not."""
 
@@ -150,4 +160,8 @@ class Ledger(Protocol):
 
     async def usage(self, owner: str, *, now: datetime) -> Usage:
         """Sum up what an account has."""
+        ...
+
+    async def queue(self, *, now: datetime) -> Queue:
+        """Sum up what has not ended; leases are those that are live at `now`."""
         ...

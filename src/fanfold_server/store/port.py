@@ -48,6 +48,7 @@ from fanfold_server.store.ledger_port import (
     FailureGroup,
     JobFilter,
     Ledger,
+    Queue,
     Usage,
 )
 from fanfold_server.store.network_port import NetworkGrant, NetworkStore
@@ -94,6 +95,7 @@ __all__ = [
     "NetworkGrant",
     "NetworkStore",
     "Planned",
+    "Queue",
     "Quota",
     "Renewal",
     "ScriptStore",

@@ -15,7 +15,14 @@ from fanfold_server.store.job_rows import (
     failure_of,
     job_of,
 )
-from fanfold_server.store.port import BatchRecord, CallFailure, FailureGroup, JobFilter, Usage
+from fanfold_server.store.port import (
+    BatchRecord,
+    CallFailure,
+    FailureGroup,
+    JobFilter,
+    Queue,
+    Usage,
+)
 from fanfold_server.store.schema import batch, failure, job, source
 from fanfold_server.store.sql_accounts import Transactions
 from fanfold_server.store.sql_leases import IS_OPEN, LEASED
@@ -158,6 +165,25 @@ class SqlLedger:
                 leases=await connection.scalar(leases) or 0,
                 stored_bytes=int(await connection.scalar(stored) or 0),
             )
+
+    async def queue(self, *, now: datetime) -> Queue:
+        counts = (
+            select(job.c.state, func.count(), func.min(job.c.created))
+            .where(IS_OPEN)
+            .group_by(job.c.state)
+        )
+        leases = select(func.count()).where(LEASED, batch.c.lease_until >= now)
+        async with self._database.read() as connection:
+            by_state = {row[0]: row for row in await connection.execute(counts)}
+            live = await connection.scalar(leases) or 0
+        queued = by_state.get(JobState.QUEUED.value)
+        running = by_state.get(JobState.RUNNING.value)
+        return Queue(
+            queued=0 if queued is None else queued[1],
+            running=0 if running is None else running[1],
+            oldest=None if queued is None else queued[2],
+            leases=live,
+        )
 
 
 def _newest_first(asked: Select[Any], which: JobFilter, after: str | None) -> Select[Any]:

@@ -39,7 +39,7 @@ _name_argument = click.argument("name")
     "scopes",
     multiple=True,
     required=True,
-    type=click.Choice(["run", "publish", "admin"]),
+    type=click.Choice(["run", "publish", "admin", "metrics"]),
     help="What it may be used for; several times for several.",
 )
 @click.option("--days", type=int, default=30, show_default=True, help="How long it lives.")
