@@ -14,6 +14,7 @@ import httpx2
 import pytest
 
 from fanfold_server.http.scopes import ANY, LOGIN, RULES
+from fanfold_server.model.actor import Scope
 from tests.acceptance.conftest import Caller, Server, run_fanfold
 from tests.acceptance.job_calls import ended, id_of, submit
 from tests.acceptance.test_surface import OPEN, PATHS, TOKENS
@@ -85,7 +86,7 @@ def test_every_route_is_decided_about(nobody: httpx2.Client) -> None:
     paths = nobody.get("/openapi.json").json()["paths"]
     for method, path in OPERATIONS:
         assert any(path == root or path.startswith(root + "/") for root, _, _ in RULES), path
-        assert paths[path][method]["x-fanfold-scope"] in {ANY, LOGIN, "run", "publish", "admin"}
+        assert paths[path][method]["x-fanfold-scope"] in {ANY, LOGIN, *Scope}
 
 
 @pytest.mark.parametrize("scope", ["run", "publish"])
