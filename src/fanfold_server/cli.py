@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import resource
 import signal
 import socket
@@ -80,7 +81,16 @@ def _option(name: str, field: FieldInfo) -> click.Option:
     shapes = {"Literal": "WORD", "Path": "PATH", "Mapping": "JSON", "int": "N", "float": "N"}
     kind = str(field.annotation)
     metavar = next((shape for word, shape in shapes.items() if word in kind), "TEXT")
+    if isinstance(default, tuple):  # of several times none is lost in silence
+        join = partial(_joined, os.pathsep if metavar == "PATH" else ",")
+        return click.Option([flag], metavar=metavar, help=text, multiple=True, callback=join)
     return click.Option([flag], metavar=metavar, help=text)
+
+
+def _joined(
+    separator: str, _ctx: click.Context, _option: click.Parameter, given: tuple[str, ...]
+) -> str | None:
+    return separator.join(given) if given else None
 
 
 @click.command(cls=_ServeCommand)

@@ -287,6 +287,25 @@ def test_every_setting_is_an_option_that_names_its_variable() -> None:
     assert set(given.values()) == {None}  # what is not given is left to the other sources
 
 
+@pytest.mark.parametrize(
+    ("option", "given", "meant"),
+    [
+        ("environment_dirs", ("a", "b:c"), (Path("a"), Path("b"), Path("c"))),
+        ("preload", ("numpy", "pandas,scipy"), ("numpy", "pandas", "scipy")),
+        ("preload", ("",), ()),
+    ],
+)
+def test_a_list_may_be_given_in_several_options(
+    option: str, given: tuple[str, ...], meant: tuple[object, ...]
+) -> None:
+    """The last alone would count, and a folder of environments be gone without a word."""
+    (made,) = (each for each in setting_options() if each.name == option)
+    found: dict[str, str] = {}
+    command = click.Command("serve", params=[made], callback=lambda **kept: found.update(kept))
+    command.main([part for text in given for part in (made.opts[0], text)], standalone_mode=False)
+    assert getattr(Settings.model_validate(found), option) == meant
+
+
 @pytest.mark.usefixtures("data")
 @pytest.mark.parametrize(
     ("options", "message"),
