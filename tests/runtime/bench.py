@@ -265,6 +265,11 @@ class Engine:
         """Return the workers of an owner and what they have started."""
         return [p.pid for p in offspring(psutil.Process(self.zygote_pid(owner)))]
 
+    def has_untouched(self, owner: str = "ANN") -> bool:
+        """Tell whether a process that has served nobody is there for an owner, or coming."""
+        pools = self.call(lambda: [p for p in self.engine.pools if p.owner == owner])
+        return any(pool.untouched for pool in pools)
+
     def zygote_pid(self, owner: str = "ANN") -> int:
         """Return the process id of an owner's zygote."""
         pools = self.call(lambda: [p for p in self.engine._pools if p.owner == owner])

@@ -191,9 +191,19 @@ def test_a_worker_that_was_meant_for_one_run_is_put_back_after_others(engine: En
             here = [os.environ.get('LEFT'), os.getcwd() == os.environ['HOME'], os.listdir()]
             return [os.getpid(), *here, warnings.filters[0][0] == 'error']
     """
-    engine.run(PID, owner="DORA", caller="BOB")  # the next one is forked ahead of another's run
+    engine.run(PID, owner="DORA", caller="BOB")
+    wait_until(partial(engine.has_untouched, "DORA"), "the next one is forked ahead")
     pid = engine.run(leave, owner="DORA").value
     assert engine.run(look, owner="DORA").value == [pid, None, True, [], False]
+
+
+def test_the_next_process_for_one_run_is_forked_ahead(engine: Engine) -> None:
+    """At once where such runs follow one another, else once the run that took the last is done."""
+    for caller in ("BOB", "CAROL", "BOB"):
+        engine.run(PID, owner="EVE", caller=caller)
+    wait_until(partial(engine.has_untouched, "EVE"), "the next one is forked ahead")
+    engine.run(PID, owner="EVE", caller="BOB")
+    wait_until(partial(engine.has_untouched, "EVE"), "there is one again")
 
 
 def test_a_worker_begins_in_an_empty_directory_of_its_own(engine: Engine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Sequence
@@ -108,7 +109,11 @@ async def test_a_worker_that_was_meant_for_one_run_is_used_again_after_rows(
     """The files of the rows that it is given are not there before, and not after."""
     rows = write_rowset(tmp_path, pa.table({"n": [1, 2]}))
     tell = "import os\nreturn os.getpid()"
-    await values(engine, work(None, tell, caller="BOB"))  # the next one is forked ahead
+    await values(engine, work(None, tell, caller="BOB"))
+    async with asyncio.timeout(10):
+        # the next one is forked ahead; no event tells
+        while not any(pool.untouched for pool in engine.pools):  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
     first = await values(engine, work(rows, tell))
     assert await values(engine, work(rows, tell)) == first
 

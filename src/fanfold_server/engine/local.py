@@ -39,6 +39,9 @@ LEASE_US = 10_000
 GROWTH_DELAY_S = 0.005
 """How long work waits for a busy worker before more processes than cores are started."""
 
+SPARE_DELAY_S = 0.003
+"""How long after a process for one run was taken the next is forked ahead: the run goes first."""
+
 TICK_S = 0.25
 """How often deadlines are looked at."""
 
@@ -221,12 +224,16 @@ class LocalEngine:
                 self._grow(pool)
                 return
             self._attach(run, worker)
-            if (
-                run.single_use
-                and pool.untouched < pool.spares_wanted
-                and self._pools.busy < self._options.workers
-            ):
-                pool.grow(once=True)  # the next one is forked ahead
+            if run.single_use and pool.is_hurried:
+                self._fork_ahead(pool)
+            elif run.single_use:
+                self._loop.call_later(SPARE_DELAY_S, self._fork_ahead, pool)
+
+    def _fork_ahead(self, pool: Pool) -> None:
+        """Have the next process for one run ready."""
+        wanted = pool.untouched < pool.spares_wanted and pool.zygote.is_alive
+        if wanted and self._pools.busy < self._options.workers and not self._closing:
+            pool.grow(once=True)
 
     def _serve_waiting(self) -> None:
         """Serve all pools, those whose runs have waited longest first: a worker has become free."""

@@ -33,6 +33,9 @@ SILENCE_S = 15.0
 NOTE_S = 10.0
 """How often at most the time of an environment's last use is written down."""
 
+HURRY_S = 0.02
+"""Processes for one run that are taken within this time follow one another."""
+
 MAX_STATUS = 0xFFFF
 """Exit statuses have 16 bits."""
 
@@ -64,6 +67,7 @@ class Pool:
         workers: every worker that lives, by its number.
         has_worked: some worker has started: what fails now has been spoilt since.
         kept: somebody has asked for it to be there: it stays though nobody uses it.
+        is_hurried: those that want an untouched worker follow one another closely.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class Pool:
         self.spares_wanted = 1
         self.has_worked = False
         self.kept = False
+        self.is_hurried = False
         self._is_closed = False
         self._failed_starts = 0
         self._idle: list[Worker] = []
@@ -85,7 +90,7 @@ class Pool:
         self._watch = watch
         self._max_frame_bytes = max_frame_bytes
         self._wanted_early: list[bool] = []
-        self._noted = float("-inf")
+        self._noted = self._taken = float("-inf")
         zygote.on_message = self._message
         zygote.on_end = self._zygote_ended
         zygote.ready.add_done_callback(self._ready)
@@ -94,11 +99,13 @@ class Pool:
 
     def take(self, *, untouched: bool) -> Worker | None:
         """Return an idle worker, the most recently used first; None if there is none."""
-        self.last_used = time.monotonic()
+        self.last_used = now = time.monotonic()
         idle = self._idle
         if untouched:
             for position, worker in enumerate(idle):
                 if not worker.runs:
+                    self.is_hurried = now - self._taken < HURRY_S
+                    self._taken = now
                     return idle.pop(position)
             return None
         return idle.pop() if idle else None
