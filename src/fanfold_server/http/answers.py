@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import orjson
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
 from starlette.responses import Response
 from typing_extensions import override
 
@@ -23,6 +24,12 @@ class Json(Response):
         if isinstance(content, BaseModel):
             return orjson.dumps(content.model_dump(by_alias=True))
         return orjson.dumps(content)
+
+
+class AnswerBody(BaseModel):
+    """What a route of our own API answers: members are in camelCase, whatever Python calls them."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True, alias_generator=to_camel)
 
 
 class Nothing(Response):

@@ -4,10 +4,9 @@ from datetime import datetime
 from typing import Annotated, Final, Self
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 
-from fanfold_server.http.answers import Json
+from fanfold_server.http.answers import AnswerBody, Json
 from fanfold_server.http.jobs_paths import JobId
 from fanfold_server.http.schemas import iso_ms
 from fanfold_server.http.surface import CallbacksOf, Caller, CallerRoute
@@ -18,11 +17,7 @@ ROOT: Final = "/api/v1"
 router = APIRouter(prefix=ROOT, tags=["callbacks"], route_class=CallerRoute)
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, populate_by_name=True, alias_generator=to_camel)
-
-
-class DeliveryOut(_Answer):
+class DeliveryOut(AnswerBody):
     """The news of a job's end on its way."""
 
     id: Annotated[str, Field(description="The header `webhook-id`, the same at every attempt.")]
@@ -52,13 +47,13 @@ class DeliveryOut(_Answer):
         )
 
 
-class DeliveryList(_Answer):
+class DeliveryList(AnswerBody):
     """What is told of a job; nothing before its end, or if nobody is to be told."""
 
     deliveries: list[DeliveryOut]
 
 
-class SecretOut(_Answer):
+class SecretOut(AnswerBody):
     """With what messages to you are signed: HMAC-SHA256 over `id.timestamp.body`."""
 
     secret: Annotated[str, Field(description="`whsec_` and the key in Base64.")]

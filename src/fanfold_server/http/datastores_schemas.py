@@ -2,18 +2,14 @@
 
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 
+from fanfold_server.http.answers import AnswerBody
 from fanfold_server.http.schemas import iso_ms
 from fanfold_server.model.datastore import Datastore, StoredObject
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, populate_by_name=True, alias_generator=to_camel)
-
-
-class ObjectOut(_Answer):
+class ObjectOut(AnswerBody):
     """An object of a datastore, as the function described it that saved it."""
 
     name: str
@@ -36,7 +32,7 @@ class ObjectOut(_Answer):
         )
 
 
-class DatastoreOut(_Answer):
+class DatastoreOut(AnswerBody):
     """A datastore."""
 
     name: str
@@ -67,7 +63,7 @@ class DatastoreOut(_Answer):
         )
 
 
-class DatastoreList(_Answer):
+class DatastoreList(AnswerBody):
     """Datastores by owner and name."""
 
     datastores: list[DatastoreOut]

@@ -6,14 +6,11 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from fanfold_server.http.answers import AnswerBody
 from fanfold_server.http.network_schemas import NetworkOut
 from fanfold_server.http.schemas import iso_ms
 from fanfold_server.model.environment import Build, BuildState, Made, Maker
 from fanfold_server.model.network import Network
-
-
-class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, populate_by_name=True, alias_generator=to_camel)
 
 
 class EnvironmentIn(BaseModel):
@@ -56,7 +53,7 @@ class RollbackIn(BaseModel):
     version: Annotated[int, Field(ge=1)]
 
 
-class BuildOut(_Answer):
+class BuildOut(AnswerBody):
     """The making of a version, as it stands."""
 
     id: str
@@ -89,13 +86,13 @@ class BuildOut(_Answer):
         )
 
 
-class BuildList(_Answer):
+class BuildList(AnswerBody):
     """Builds, newest first."""
 
     builds: list[BuildOut]
 
 
-class WarmOut(_Answer):
+class WarmOut(AnswerBody):
     """Interpreters of an environment that have started."""
 
     owner: str
@@ -104,7 +101,7 @@ class WarmOut(_Answer):
     preloaded: bool
 
 
-class EnvironmentOut(_Answer):
+class EnvironmentOut(AnswerBody):
     """An environment that was built here."""
 
     name: str
@@ -167,7 +164,7 @@ class EnvironmentDetail(EnvironmentOut):
     variables: Annotated[dict[str, str], Field(description="Set in every process that runs there.")]
 
 
-class EnvironmentList(_Answer):
+class EnvironmentList(AnswerBody):
     """Environments that were built here, by name."""
 
     environments: list[EnvironmentOut]

@@ -7,25 +7,22 @@ from collections.abc import Iterable
 from typing import Annotated, Self
 
 from fastapi import Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from fanfold_server.http.answers import AnswerBody
 from fanfold_server.model.actor import EVERYONE, account_name
 
 Grantee = Annotated[str, Path(description="An account's name, or `*` (or PUBLIC) for everyone.")]
 
 
-class GrantOut(BaseModel):
+class GrantOut(AnswerBody):
     """A right of another account's."""
-
-    model_config = ConfigDict(frozen=True)
 
     grantee: Annotated[str, Field(description="An account; PUBLIC stands for everyone.")]
 
 
-class GrantList(BaseModel):
+class GrantList(AnswerBody):
     """Who else may use it."""
-
-    model_config = ConfigDict(frozen=True)
 
     grants: list[GrantOut]
 

@@ -4,9 +4,9 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
-from pydantic.alias_generators import to_camel
 from typing_extensions import override
 
+from fanfold_server.http.answers import AnswerBody
 from fanfold_server.http.run_bodies import INT32_MAX, StopCondition
 from fanfold_server.http.schemas import iso_ms
 from fanfold_server.http.strict import NO_NUL
@@ -16,10 +16,6 @@ from fanfold_server.service.progress import progress_of
 from fanfold_server.service.summing import Summary
 
 _SHARES = ("0.01", "0.05", "0.25", "0.5", "0.75", "0.95", "0.99")
-
-
-class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, populate_by_name=True, alias_generator=to_camel)
 
 
 # -------------------------------------------------------------------------- the compatible surface
@@ -109,7 +105,7 @@ class Extend(BaseModel):
 # ----------------------------------------------------------------------------------- our own: out
 
 
-class JobScript(_Answer):
+class JobScript(AnswerBody):
     """The version of a script that a job runs, whatever has become of the script since."""
 
     name: str
@@ -118,14 +114,14 @@ class JobScript(_Answer):
     digest: Annotated[str, Field(description="SHA-256 of the source, in hexadecimal.")]
 
 
-class Stopped(_Answer):
+class Stopped(AnswerBody):
     """How a job has ended before its last call."""
 
     at: Annotated[int, Field(description="The last call that counts; the job has no more.")]
     asked: Annotated[int, Field(description="How many calls were asked for.")]
 
 
-class Eta(_Answer):
+class Eta(AnswerBody):
     """When the rest will be done if it goes on like this: seconds from now."""
 
     seconds: float
@@ -133,7 +129,7 @@ class Eta(_Answer):
     high: Annotated[float, Field(description="Its upper end.")]
 
 
-class ResultTableOut(_Answer):
+class ResultTableOut(AnswerBody):
     """The table as which a job's result is written."""
 
     name: str
@@ -155,7 +151,7 @@ class ResultTableOut(_Answer):
         return cls(name=job.spec.result_table, state=state, error=job.table_error)
 
 
-class JobOut(_Answer):
+class JobOut(AnswerBody):
     """A job as it stands."""
 
     id: str
@@ -226,7 +222,7 @@ class JobDetail(JobOut):
         return cls(**_described(job, now), parameters=job.spec.parameters.decode())
 
 
-class JobList(_Answer):
+class JobList(AnswerBody):
     """One's jobs, the newest first."""
 
     jobs: list[JobOut]
@@ -235,7 +231,7 @@ class JobList(_Answer):
     ]
 
 
-class OutcomeOut(_Answer):
+class OutcomeOut(AnswerBody):
     """What came of one call."""
 
     index: int
@@ -262,7 +258,7 @@ class OutcomeOut(_Answer):
         )
 
 
-class OutcomeList(_Answer):
+class OutcomeList(AnswerBody):
     """Outcomes in index order."""
 
     outcomes: list[OutcomeOut]
@@ -271,7 +267,7 @@ class OutcomeList(_Answer):
     ]
 
 
-class ErrorGroupOut(_Answer):
+class ErrorGroupOut(AnswerBody):
     """Calls that failed alike."""
 
     count: int
@@ -296,7 +292,7 @@ class ErrorGroupOut(_Answer):
         )
 
 
-class ErrorGroups(_Answer):
+class ErrorGroups(AnswerBody):
     """Failed calls in groups, the largest first."""
 
     errors: list[ErrorGroupOut]
@@ -306,7 +302,7 @@ _PAIR = WithJsonSchema({"type": "array", "items": {"type": "number"}, "minItems"
 """Two numbers, in words that every reader of OpenAPI knows."""
 
 
-class SummaryOut(_Answer):
+class SummaryOut(AnswerBody):
     """The distribution of the numbers that have come so far, in index order without a gap."""
 
     count: Annotated[int, Field(description="Numbers.")]
@@ -341,7 +337,7 @@ class SummaryOut(_Answer):
         )
 
 
-class ImageOut(_Answer):
+class ImageOut(AnswerBody):
     """A stored figure."""
 
     index: int
@@ -351,7 +347,7 @@ class ImageOut(_Answer):
     group: Annotated[str | None, Field(description="Of group-apply: whose rows were drawn.")]
 
 
-class ImageList(_Answer):
+class ImageList(AnswerBody):
     """Figures in the order of calls and of drawing."""
 
     images: list[ImageOut]

@@ -5,13 +5,10 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic.alias_generators import to_camel
 
+from fanfold_server.http.answers import AnswerBody
 from fanfold_server.http.schemas import iso_ms
 from fanfold_server.model.data_source import DataSource, SourceKind
 from fanfold_server.service.data_sources import MAX_CONNECTIONS, Registration
-
-
-class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, populate_by_name=True, alias_generator=to_camel)
 
 
 class SourceIn(BaseModel):
@@ -72,7 +69,7 @@ class SourceIn(BaseModel):
         )
 
 
-class SourceOut(_Answer):
+class SourceOut(AnswerBody):
     """A registered database. Where it is and whence its password comes, administrators see."""
 
     name: Annotated[str, Field(description="In upper case; matched without regard to case.")]
@@ -103,13 +100,13 @@ class SourceOut(_Answer):
         )
 
 
-class SourceList(_Answer):
+class SourceList(AnswerBody):
     """Databases by name."""
 
     sources: list[SourceOut]
 
 
-class SourceTested(_Answer):
+class SourceTested(AnswerBody):
     """The database let this server in."""
 
     name: str

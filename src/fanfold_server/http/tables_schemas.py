@@ -2,25 +2,21 @@
 
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 
+from fanfold_server.http.answers import AnswerBody
 from fanfold_server.http.schemas import iso_ms
 from fanfold_server.model.rows import TableInfo
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, populate_by_name=True, alias_generator=to_camel)
-
-
-class ColumnOut(_Answer):
+class ColumnOut(AnswerBody):
     """A column of a table."""
 
     name: str
     type: Annotated[str, Field(description="SQL's name of it, such as DOUBLE.")]
 
 
-class TableOut(_Answer):
+class TableOut(AnswerBody):
     """A table."""
 
     name: Annotated[str, Field(description="Matched without regard to case.")]
@@ -47,7 +43,7 @@ class TableOut(_Answer):
         )
 
 
-class TableList(_Answer):
+class TableList(AnswerBody):
     """Tables that the caller may read, the caller's own first."""
 
     tables: list[TableOut]

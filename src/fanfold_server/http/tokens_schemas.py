@@ -4,12 +4,10 @@ from datetime import datetime
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
 
+from fanfold_server.http.answers import AnswerBody
 from fanfold_server.model.actor import AccessToken, Scope
 from fanfold_server.service.tokens import DEFAULT_DAYS
-
-_OUT = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
 
 class NewAccessToken(BaseModel):
@@ -33,10 +31,8 @@ class NewAccessToken(BaseModel):
     ] = None
 
 
-class AccessTokenOut(BaseModel):
+class AccessTokenOut(AnswerBody):
     """An access token."""
-
-    model_config = _OUT
 
     name: str
     scopes: list[Scope]
@@ -70,7 +66,7 @@ class NewAccessTokenOut(AccessTokenOut):
         return cls(**AccessTokenOut.of(token).model_dump(), token=text)
 
 
-class AccessTokenList(BaseModel):
+class AccessTokenList(AnswerBody):
     """All access tokens of an account."""
 
     tokens: list[AccessTokenOut]
