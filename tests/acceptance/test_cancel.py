@@ -269,6 +269,7 @@ def test_the_time_limit_of_a_waiting_caller_ends_the_run(
             error = answer.json()
             assert (answer.status_code, error["errorCode"]) == (504, 5003)
             assert "1 s" in error["errorMessage"]
+            assert '"asyncFlag": true' in error["errorMessage"]
             assert took_s > 0.9
             assert counted_s < 3
             _until_gone(marker)

@@ -19,7 +19,7 @@ from fanfold_server.model.apply import (
     ServiceLevel,
     Whole,
 )
-from fanfold_server.model.errors import AnswerTooLarge, DataUnavailable
+from fanfold_server.model.errors import AnswerTooLarge, DataUnavailable, RunTimedOut
 from fanfold_server.model.outcome import Failed
 from fanfold_server.model.rows import Rowset
 from fanfold_server.rows.port import RowSource
@@ -32,6 +32,9 @@ WATCH_AFTER_S = 0.05
 
 WATCH_PERIOD_S = 0.025
 """How often it is looked which have."""
+
+
+AS_A_JOB = '; as a job ("asyncFlag": true) it may take longer'
 
 
 class CallerLeft(Exception):
@@ -178,9 +181,14 @@ class Applying:
         work = plan(apply, timeout_s=timeout_s, keep_logs=False, rows=rows)
         running = self._engine.start(work, gathered)
         done = running.done
-        if not done.done():
-            await self._wait(running, gathered, leaving)
-        done.result()
+        try:
+            if not done.done():
+                await self._wait(running, gathered, leaving)
+            done.result()
+        except RunTimedOut as exc:
+            if apply.service in self._level_timeout_s:
+                raise  # which holds for jobs, too
+            raise RunTimedOut(exc.message + AS_A_JOB) from exc
         if gathered.size_bytes > self._max_answer_bytes:
             limit = self._max_answer_bytes
             raise AnswerTooLarge(

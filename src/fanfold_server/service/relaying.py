@@ -13,7 +13,7 @@ from fanfold_server.model.job import Job, JobState
 from fanfold_server.model.outcome import Failed, Failure, FailureKind
 from fanfold_server.model.submission import Submission
 from fanfold_server.rows.port import RowSource
-from fanfold_server.service.applying import CallerLeft
+from fanfold_server.service.applying import AS_A_JOB, CallerLeft
 from fanfold_server.service.bell import Bell
 from fanfold_server.service.folding import named
 from fanfold_server.service.housekeeping import announce
@@ -86,6 +86,10 @@ class Relaying:
                 timeout_s = self._level_timeout_s.get(apply.service, self._timeout_s)
                 job = await self._wait(job_id, bell, leaving, timeout_s)
                 return await self._answer(job)
+            except RunTimedOut as exc:
+                if apply.service in self._level_timeout_s:
+                    raise  # which holds for jobs, too
+                raise RunTimedOut(exc.message + AS_A_JOB) from exc
             finally:
                 # also when this task is cancelled: what nobody reads is not kept
                 await asyncio.shield(self._forget(job_id))
