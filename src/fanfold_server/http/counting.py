@@ -14,35 +14,41 @@ ELSEWHERE: Final = "other"
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
 
+_Key = tuple[str, str, int]
+
 
 class Requests:
     """Counts on the event loop; read by whoever scrapes."""
 
     def __init__(self) -> None:
-        self._counts: dict[tuple[str, str, int], int] = {}
-        self._times: dict[str, Durations] = {}
+        self._times: dict[_Key, Durations] = {}
 
     def count(self, route: str, method: str, status: int, elapsed_s: float) -> None:
         """Note a request that is over; status 0: no answer was begun."""
-        key = (route, method if method in _METHODS else ELSEWHERE, status)
-        self._counts[key] = self._counts.get(key, 0) + 1
-        times = self._times.get(route)
+        times = self._times.get((route, method, status))  # every run passes here: one look-up
         if times is None:
-            times = self._times[route] = Durations()
+            times = self._first(route, method, status)
         times.note(elapsed_s)
+
+    def _first(self, route: str, method: str, status: int) -> Durations:
+        key = (route, method if method in _METHODS else ELSEWHERE, status)
+        return self._times.setdefault(key, Durations())
 
     def families(self) -> list[Family]:
         """Give the counts."""
+        routes: dict[str, Durations] = {}
+        for (route, _, _), times in self._times.items():
+            routes.setdefault(route, Durations()).add(times)
         return [
             counter(
                 "fanfold_requests_total",
                 "Requests that are over; status 0 is one that got no answer.",
                 *(
                     Sample(
-                        value=count,
+                        value=times.count,
                         labels=(("route", route), ("method", method), ("status", str(status))),
                     )
-                    for (route, method, status), count in self._counts.items()
+                    for (route, method, status), times in self._times.items()
                 ),
             ),
             Family(
@@ -51,7 +57,7 @@ class Requests:
                 meaning="How long requests took, to the last byte of the answer.",
                 samples=tuple(
                     sample
-                    for route, times in self._times.items()
+                    for route, times in routes.items()
                     for sample in times.samples((("route", route),))
                 ),
             ),

@@ -59,6 +59,18 @@ class Durations:
         self._counts[bisect_left(SECONDS, elapsed_s)] += 1
         self._sum_s += elapsed_s
 
+    @property
+    def count(self) -> int:
+        """How many there were."""
+        return sum(self._counts)
+
+    def add(self, others: Durations) -> None:
+        """Count those of others, too."""
+        self._counts = [
+            one + other for one, other in zip(self._counts, others._counts, strict=True)
+        ]
+        self._sum_s += others._sum_s
+
     def samples(self, labels: Labels = ()) -> Iterator[Sample]:
         """Give the samples of a histogram."""
         total = 0
