@@ -262,7 +262,7 @@ class Jobs:
             raise InvalidField("A deletion needs at least one filter.")
         gone: list[str] = []
         while True:
-            page = await self._ledger.jobs(_filter(actor, wanted), limit=DELETE_AT_ONCE)
+            page = await self._ledger.lines(_filter(actor, wanted), limit=DELETE_AT_ONCE)
             if not page:
                 return gone
             gone += await self._delete([job.id for job in page], actor.name)
