@@ -223,6 +223,9 @@ class Worker:
             finally:
                 if self._ticker is not None:
                     self._ticker.disarm()
+            rest = indexes[len(out) :]  # none, if the time was up
+            if rest:  # StopIteration ends a map, as if there were no more
+                out.append(function(rest[0], **keywords))
 
     def _clock_for(self, indexes: list[int], seconds: float) -> None:
         if self._ticker is None:

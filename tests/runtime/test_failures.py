@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.runtime.bench import Engine
@@ -134,3 +136,15 @@ def test_a_traceback_is_told_to_a_limit(anywhere: Engine) -> None:
     assert 200_000 < len(text) < 201_000
     assert "characters more)" in text
     assert text.endswith("AttributeError: 'list' object has no attribute 'fold'\n")
+
+
+@pytest.mark.parametrize("parameters", [{}, {"k": 7}])
+def test_a_generator_that_has_no_more_is_a_failure_like_any_other(
+    engine: Engine, parameters: dict[str, Any]
+) -> None:
+    """StopIteration means an end to whoever iterates over calls: such a run went on for ever."""
+    source = "def f(i, k=7): return next(x for x in (k, i) if x != k)"
+    record = engine.run(source, count=40, parameters=parameters, degree=1)
+    assert record.returned == {i: i for i in range(1, 41) if i != 7}
+    assert record.failures.keys() == {7}
+    assert record.failure.type == "StopIteration"
