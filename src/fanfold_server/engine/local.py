@@ -251,7 +251,13 @@ class LocalEngine:
         while pool.starting < wanted and busy < self._options.cores:
             pool.grow(once=head.single_use)
             busy += 1
-        if pool.starting < wanted and busy < self._options.workers and self._growth is None:
+        if pool.starting >= wanted or busy >= self._options.workers:
+            return
+        if not pool.starting and self._queued > len(pool.waiting):
+            # Whoever waits elsewhere would have the place that is free before the delay is over,
+            # and the next one, too.
+            pool.grow_late()
+        elif self._growth is None:
             self._growth = self._loop.call_later(GROWTH_DELAY_S, self._grow_late)
 
     def _grow_late(self) -> None:
@@ -262,15 +268,9 @@ class LocalEngine:
             if not pool.waiting or self._pools.busy >= self._options.workers:
                 continue
             if not pool.starting and now - pool.waiting[0].queued_at >= GROWTH_DELAY_S:
-                self._make_room(pool)
-                pool.grow(once=pool.waiting[0].single_use)
+                pool.grow_late()
             if self._growth is None:
                 self._growth = self._loop.call_later(GROWTH_DELAY_S, self._grow_late)
-
-    def _make_room(self, pool: Pool) -> None:
-        """For a run that wants an untouched worker: idle warm ones need not stay."""
-        if pool.waiting[0].single_use:
-            pool.trim(time.monotonic(), 0, 0.0)
 
     def _attach(self, run: LocalRun, worker: Worker) -> None:
         lease = run.leases.take()

@@ -153,6 +153,16 @@ class Pool:
         else:
             self._wanted_early.append(once)
 
+    def grow_late(self) -> None:
+        """Ask for a worker more than there are cores, for the run that has waited longest.
+
+        If that wants an untouched one, idle warm ones need not stay.
+        """
+        once = self.waiting[0].single_use
+        if once:
+            self.trim(time.monotonic(), 0, 0.0)
+        self.grow(once=once)
+
     def _ready(self, ready: asyncio.Future[None]) -> None:
         if ready.exception() is None and not self._is_closed:
             for once in self._wanted_early:
