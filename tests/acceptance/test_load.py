@@ -7,7 +7,6 @@ import os
 import random
 import signal
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,8 @@ import pytest
 
 from fanfold_server.engine import bubble
 from tests.acceptance.conftest import Caller, Server, StartServer, serving
-from tests.acceptance.processes import descriptors, until, workers, zygotes
+from tests.acceptance.processes import descriptors, promised, until, workers, zygotes
+from tests.calm import Stopwatch
 from tests.family import WRAPPERS
 from tests.folders import reachable_folder
 
@@ -287,17 +287,21 @@ def test_a_busy_owner_does_not_keep_another_from_its_turn(start_server: StartSer
         with ThreadPoolExecutor(6) as pool:
             busy = [pool.submit(keep_busy) for _ in range(6)]
             try:
-                time.sleep(0.5)
+                until(lambda: _busy(hal) >= 2, 60, "both workers are taken")
                 for _ in range(5):
-                    began = time.monotonic()
+                    watch = Stopwatch()
                     assert hal.index_apply("naps", body).json() == {"result": [[1, 100]]}
-                    assert time.monotonic() - began < 5
-                    busiest.append(int(str(hal.get("/health").json()["busy"])))
+                    assert watch.counted_s() < 5
+                    busiest.append(_busy(hal))
             finally:
                 over.set()
             for done in busy:
                 done.result()
     assert max(busiest) <= 2
+
+
+def _busy(caller: Caller) -> int:
+    return int(str(caller.get("/health").json()["busy"]))
 
 
 def test_a_stopped_worker_is_no_leak(server: Server, tokens: dict[str, str]) -> None:
@@ -314,7 +318,7 @@ def test_a_stopped_worker_is_no_leak(server: Server, tokens: dict[str, str]) -> 
             ):
                 hasty.timeout = 0.5
                 hasty.do_eval("itself")
-            until(
+            promised(
                 lambda: any(not worker.is_running() for worker in stopped), 2.0, "its worker ended"
             )
         finally:
