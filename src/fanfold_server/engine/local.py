@@ -17,6 +17,7 @@ import structlog
 from fanfold_server.engine.asks import Asks
 from fanfold_server.engine.costs import Costs
 from fanfold_server.engine.draining import Draining
+from fanfold_server.engine.growth import Growth
 from fanfold_server.engine.leases import Lease
 from fanfold_server.engine.options import EngineOptions
 from fanfold_server.engine.pool import Pool
@@ -35,12 +36,6 @@ from fanfold_server.model.outcome import Failed, Outcome, Values
 
 LEASE_US = 10_000
 """Time limit of a lease, microseconds."""
-
-GROWTH_DELAY_S = 0.005
-"""How long work waits for a busy worker before more processes than cores are started."""
-
-SPARE_DELAY_S = 0.003
-"""How long after a process for one run was taken the next is forked ahead: the run goes first."""
 
 TICK_S = 0.25
 """How often deadlines are looked at."""
@@ -94,7 +89,7 @@ class LocalEngine:
         self._run_numbers = itertools.count(1)
         self._queued = 0
         self._closing = False
-        self._growth: asyncio.TimerHandle | None = None
+        self._growth = Growth(self._pools, options)
         self._ticking: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._log = structlog.get_logger("fanfold_server.engine")
@@ -175,9 +170,9 @@ class LocalEngine:
     async def close(self) -> None:
         """End every run with ShuttingDown and every process that was started."""
         self._closing = True
-        for handle in (self._ticking, self._growth):
-            if handle is not None:
-                handle.cancel()
+        if self._ticking is not None:
+            self._ticking.cancel()
+        self._growth.stop()
         for run in list(self._runs.values()):
             run.fail(ShuttingDown())
             self._forget(run)
@@ -221,19 +216,11 @@ class LocalEngine:
                 return  # the first that becomes free serves those that have waited longest
             worker = pool.take(untouched=run.single_use)
             if worker is None:
-                self._grow(pool)
+                self._growth.grow(pool, queued=self._queued)
                 return
             self._attach(run, worker)
-            if run.single_use and pool.is_hurried:
-                self._fork_ahead(pool)
-            elif run.single_use:
-                self._loop.call_later(SPARE_DELAY_S, self._fork_ahead, pool)
-
-    def _fork_ahead(self, pool: Pool) -> None:
-        """Have the next process for one run ready."""
-        wanted = pool.untouched < pool.spares_wanted and pool.zygote.is_alive
-        if wanted and self._pools.busy < self._options.workers and not self._closing:
-            pool.grow(once=True)
+            if run.single_use:
+                self._growth.replace(pool)
 
     def _serve_waiting(self) -> None:
         """Serve all pools, those whose runs have waited longest first: a worker has become free."""
@@ -242,35 +229,6 @@ class LocalEngine:
         waiting = [p for p in self._pools if p.waiting and p.zygote.is_alive]
         for pool in sorted(waiting, key=lambda pool: pool.waiting[0].queued_at):
             self._serve(pool)
-
-    def _grow(self, pool: Pool) -> None:
-        """Start one more process now, a little later, or not: as many as cores at once."""
-        head = pool.waiting[0]
-        wanted = len(pool.waiting) - 1 + head.leases.degree - len(head.workers)
-        busy = self._pools.busy
-        while pool.starting < wanted and busy < self._options.cores:
-            pool.grow(once=head.single_use)
-            busy += 1
-        if pool.starting >= wanted or busy >= self._options.workers:
-            return
-        if not pool.starting and self._queued > len(pool.waiting):
-            # Whoever waits elsewhere would have the place that is free before the delay is over,
-            # and the next one, too.
-            pool.grow_late()
-        elif self._growth is None:
-            self._growth = self._loop.call_later(GROWTH_DELAY_S, self._grow_late)
-
-    def _grow_late(self) -> None:
-        """Start one more process for whoever has waited for a while."""
-        self._growth = None
-        now = time.monotonic()
-        for pool in self._pools:
-            if not pool.waiting or self._pools.busy >= self._options.workers:
-                continue
-            if not pool.starting and now - pool.waiting[0].queued_at >= GROWTH_DELAY_S:
-                pool.grow_late()
-            if self._growth is None:
-                self._growth = self._loop.call_later(GROWTH_DELAY_S, self._grow_late)
 
     def _attach(self, run: LocalRun, worker: Worker) -> None:
         lease = run.leases.take()
